@@ -99,15 +99,16 @@ func DecodeReport(raw []byte) (Report, error) {
 // them, each object once, in this order:
 //
 //  1. with Want.Ancestry: every ancestor of T, bare commits, parents first
-//  2. T's commit and its root tree (left out, with 1, when the tip's history
-//     does not hold T)
+//  2. T's commit, its root tree, its .pullnode tree and everything below that
+//     (left out, with 1, when the tip's history does not hold T)
 //  3. parents before children, every commit reachable from the tip but not from
 //     T (where 2 was left out: not from T's parents): the commit, its root
 //     tree, its .pullnode tree and everything below that
 //  4. the rest of the tip's tree, depth first in tree order: a tree, then its
 //     entries
 //
-// An object that was written before is not written again.
+// An object that was written before is not written again, but what is below a
+// tree that was written before still is.
 type StreamHeader struct {
 	Request uint64
 	Tip     string

@@ -1,0 +1,258 @@
+package sync
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Trusted is T: the last commit that this node accepted. It is found again by
+// id or, because a signature can be re-encoded, by the digest of its payload.
+type Trusted struct {
+	Commit  ID
+	Parents []ID
+	Digest  Digest
+	Policy  map[string][]byte // .pullnode's files as of T, by path
+}
+
+// Policy decides which commits may run. It is the only maker of Verified.
+//
+// This first rule asks for one signature by a listed key on every commit from T
+// to the tip; who is listed is what the commit's first parent says, and for a
+// merged-in commit what judges its merge. Quorums, endorsements and resets will
+// be decided in chain, and nowhere else.
+type Policy struct {
+	Introduction Introduction
+	Trusted      *Trusted      // nil until a first commit was accepted
+	Ancestors    func(ID) bool // is this an ancestor of T? nil where unknown
+	Revoked      []string      // fingerprints that the node's own settings refuse
+}
+
+// Verified is a tip that a Policy accepted, together with the bytes it stands
+// for. The zero Verified is refused by Export.
+type Verified struct {
+	commit    *Commit
+	signer    string
+	policy    map[string][]byte
+	stream    *Stream
+	ancestors []ID
+}
+
+// Commit gives the accepted commit.
+func (v Verified) Commit() *Commit { return v.commit }
+
+// Signer gives the principal who signed the tip.
+func (v Verified) Signer() string { return v.signer }
+
+// Trusted gives what the node must remember once this commit is its T.
+func (v Verified) Trusted() Trusted {
+	return Trusted{Commit: v.commit.ID, Parents: v.commit.Parents, Digest: v.commit.Digest, Policy: v.policy}
+}
+
+// NewAncestors gives the commits that become ancestors of T when this tip does,
+// beside those that are already.
+func (v Verified) NewAncestors() []ID { return v.ancestors }
+
+// judge is one run of the rule.
+type judge struct {
+	Policy
+	s     *Stream
+	steps []Step
+	sigs  map[ID]Signature
+}
+
+// refusal carries a verdict through the error return.
+type refusal struct{ Verdict }
+
+func (r *refusal) Error() string { return r.Reason }
+
+func (j *judge) refuse(name VerdictName, c *Commit, hint, format string, args ...any) error {
+	v := Verdict{Name: name, Hint: hint, Reason: fmt.Sprintf(format, args...)}
+	if c != nil {
+		v.Commit, v.Subject = c.ID, c.Subject()
+	}
+	return &refusal{v}
+}
+
+// Judge walks the stream and says what may happen with its tip. Verified is set
+// only with Deploy and UpToDate.
+func (p Policy) Judge(s *Stream) (Verified, Verdict) {
+	j := &judge{Policy: p, s: s, sigs: map[ID]Signature{}}
+	v, err := j.run()
+	verdict := Verdict{Name: Deploy, Tip: ID(s.Header.Tip), Trusted: j.root(), Commit: ID(s.Header.Tip)}
+	var r *refusal
+	var bad *streamError
+	switch {
+	case errors.As(err, &r):
+		r.Tip, r.Trusted = verdict.Tip, verdict.Trusted
+		if r.Commit == "" {
+			r.Commit = verdict.Tip
+		}
+		verdict = r.Verdict
+	case errors.As(err, &bad):
+		verdict.Name, verdict.Reason = bad.verdict, bad.text
+	case err != nil:
+		verdict.Name, verdict.Reason = Malformed, err.Error()
+	default:
+		verdict.Subject, verdict.Signer = v.commit.Subject(), v.signer
+		if v.commit.ID == verdict.Trusted || (p.Trusted != nil && v.commit.Digest == p.Trusted.Digest) {
+			verdict.Name = UpToDate
+		}
+	}
+	verdict.Steps = j.steps
+	if verdict.Refused() {
+		return Verified{}, verdict
+	}
+	return v, verdict
+}
+
+// StreamVerdict turns an error of StreamReader.Read into the verdict about it;
+// ok is false when the error is not the stream's fault.
+func StreamVerdict(err error) (v Verdict, ok bool) {
+	var bad *streamError
+	if !errors.As(err, &bad) {
+		return Verdict{}, false
+	}
+	return Verdict{Name: bad.verdict, Reason: bad.text, Hint: "look at the repository with another client; the server may be damaged or hostile"}, true
+}
+
+func (j *judge) root() ID {
+	if j.Trusted != nil {
+		return j.Trusted.Commit
+	}
+	return j.Introduction.Commit
+}
+
+func (j *judge) pass(what, fact string) { j.steps = append(j.steps, Step{true, what, fact}) }
+
+func (j *judge) run() (Verified, error) {
+	tip := ID(j.s.Header.Tip)
+	line, base, err := j.firstParents(tip)
+	if err != nil {
+		return Verified{}, err
+	}
+	policy, err := j.startPolicy(base)
+	if err != nil {
+		return Verified{}, err
+	}
+	if base != nil {
+		j.pass("descends from "+base.ID.Short(), fmt.Sprintf("%d new on the first-parent line", len(line)))
+	}
+	return j.chain(base, line, policy)
+}
+
+// firstParents walks from the tip to T and gives the commits in between, oldest
+// first, and T itself as it stands in this history.
+func (j *judge) firstParents(tip ID) (line []*Commit, base *Commit, err error) {
+	if j.Ancestors != nil && tip != j.root() && j.Ancestors(tip) {
+		return nil, nil, &refusal{Verdict{Name: Rollback, Commit: tip,
+			Reason: fmt.Sprintf("the branch was rewound: %s is an ancestor of %s, which this node already accepted", tip.Short(), j.root().Short()),
+			Hint:   "to go back, sign a commit on top that reverts: git revert -S " + tip.Short() + "..HEAD"}}
+	}
+	for id := tip; ; {
+		c, ok := j.s.commits[id]
+		if !ok {
+			break
+		}
+		if id == j.root() || (j.Trusted != nil && c.Digest != "" && c.Digest == j.Trusted.Digest) {
+			for a, b := 0, len(line)-1; a < b; a, b = a+1, b-1 {
+				line[a], line[b] = line[b], line[a]
+			}
+			return line, c, nil
+		}
+		line = append(line, c)
+		if len(c.Parents) == 0 {
+			break
+		}
+		id = c.Parents[0]
+	}
+	hint := "if history was rewritten on purpose, put the old line back: git push --force-with-lease"
+	if j.viaMerge(tip) {
+		hint = "git pull made a merge with your side first: redo it with git pull --rebase"
+	}
+	at := j.s.commits[tip]
+	return nil, nil, j.refuse(Fork, at, hint, "%s does not descend from %s, which this node %s", tip.Short(), j.root().Short(), j.rootIs())
+}
+
+func (j *judge) rootIs() string {
+	if j.Trusted == nil {
+		return "was introduced to"
+	}
+	return "already accepted"
+}
+
+// viaMerge says whether T is in the tip's history after all, behind a second
+// parent.
+func (j *judge) viaMerge(tip ID) bool {
+	_, ok := j.s.commits[j.root()]
+	return ok && j.s.hasT && tip != j.root()
+}
+
+// startPolicy gives the signers in force at T.
+func (j *judge) startPolicy(base *Commit) (*Signers, error) {
+	if j.Trusted != nil {
+		s, err := ParseSigners(j.Trusted.Policy[SignersPath])
+		if err != nil {
+			return nil, j.refuse(PolicyBad, base, "", "the policy that this node trusts: %v", err)
+		}
+		return s, nil
+	}
+	sig, err := j.signature(base)
+	if err != nil {
+		return nil, err
+	}
+	if sig.Fingerprint != j.Introduction.Fingerprint {
+		return nil, j.refuse(UnknownKey, base, "compare with what pullnode init printed",
+			"the introduction %s is signed by %s, but the settings say %s", base.ID.Short(), sig.Fingerprint, j.Introduction.Fingerprint)
+	}
+	j.pass("introduction "+base.ID.Short(), sig.Fingerprint)
+	files, err := j.s.policyFiles(base)
+	if err != nil {
+		return nil, j.refuse(PolicyBad, base, "", "%v", err)
+	}
+	return j.parsePolicy(base, files)
+}
+
+func (j *judge) parsePolicy(c *Commit, files map[string][]byte) (*Signers, error) {
+	s, err := ParseSigners(files[SignersPath])
+	if err != nil {
+		return nil, j.refuse(PolicyBad, c, "put the line right in a commit signed by a listed key", "%v", err)
+	}
+	return s, nil
+}
+
+func (j *judge) signature(c *Commit) (Signature, error) {
+	if s, ok := j.sigs[c.ID]; ok {
+		return s, nil
+	}
+	s, err := c.verify()
+	if errors.Is(err, errUnsigned) {
+		return s, j.refuse(Unsigned, c, "sign it: git commit --amend --no-edit -S && git push --force-with-lease",
+			"commit %s (%q) by %s is not signed", c.ID.Short(), c.Subject(), c.Author)
+	}
+	if err != nil {
+		return s, j.refuse(Malformed, c, "sign it anew: git commit --amend --no-edit -S && git push --force-with-lease",
+			"commit %s (%q): %v", c.ID.Short(), c.Subject(), err)
+	}
+	j.sigs[c.ID] = s
+	return s, nil
+}
+
+// signedBy checks that a listed key signed c and gives its owner.
+func (j *judge) signedBy(c *Commit, signers *Signers) (string, error) {
+	sig, err := j.signature(c)
+	if err != nil {
+		return "", err
+	}
+	for _, r := range j.Revoked {
+		if r == sig.Fingerprint {
+			return "", j.refuse(UnknownKey, c, "sign with another key", "commit %s is signed by %s, which this node's revokedKeys names", c.ID.Short(), sig.Fingerprint)
+		}
+	}
+	who, ok := signers.Who(sig.Fingerprint)
+	if !ok {
+		return "", j.refuse(UnknownKey, c, "trusted: "+strings.Join(signers.List(), ", "),
+			"commit %s (%q) is signed by %s, which this node does not trust", c.ID.Short(), c.Subject(), sig.Fingerprint)
+	}
+	return who, nil
+}

@@ -1,0 +1,41 @@
+package sync
+
+// VerdictName is the outcome of judging a tip. Each names the commit at fault
+// and, in Hint, the one command that would put it right.
+type VerdictName string
+
+// The verdicts. Only Deploy and UpToDate let a commit run.
+const (
+	Deploy     VerdictName = "DEPLOY"
+	UpToDate   VerdictName = "UP-TO-DATE"
+	Rollback   VerdictName = "ROLLBACK"
+	Fork       VerdictName = "FORK"
+	Unsigned   VerdictName = "UNSIGNED"
+	UnknownKey VerdictName = "UNKNOWN-KEY"
+	Malformed  VerdictName = "MALFORMED"
+	PolicyBad  VerdictName = "POLICY"
+	Limit      VerdictName = "LIMIT"
+)
+
+// Step is one check that led to a verdict, as pullnode verify prints it.
+type Step struct {
+	OK   bool   `json:"ok"`
+	What string `json:"what"`
+	Fact string `json:"fact,omitempty"`
+}
+
+// Verdict is what became of a tip and why.
+type Verdict struct {
+	Name    VerdictName `json:"verdict"`
+	Tip     ID          `json:"tip,omitempty"`
+	Trusted ID          `json:"trusted,omitempty"`
+	Commit  ID          `json:"commit,omitempty"`  // the one at fault, or the tip
+	Subject string      `json:"subject,omitempty"` // of Commit
+	Signer  string      `json:"signer,omitempty"`  // of the tip
+	Reason  string      `json:"reason,omitempty"`
+	Hint    string      `json:"hint,omitempty"`
+	Steps   []Step      `json:"steps,omitempty"`
+}
+
+// Refused says whether the verdict keeps the tip from running.
+func (v Verdict) Refused() bool { return v.Name != Deploy && v.Name != UpToDate }
