@@ -10,7 +10,10 @@ import (
 
 const spareSize = 64 << 10
 
-func sparePath(path string) string { return strings.TrimSuffix(path, ".json") + ".spare" }
+// sparePath gives the reserve of a file; both generations share one.
+func sparePath(path string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(path, ".prev"), ".json") + ".spare"
+}
 
 // makeSpare reserves room beside path for the write that records why the disk
 // is full. Random bytes, because a file system that compresses or skips zeros
