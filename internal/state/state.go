@@ -67,7 +67,8 @@ type Trusted struct {
 	// Digest is the hex SHA-256 of the commit's signed payload: a signed commit
 	// can be re-encoded under another id, its payload cannot.
 	Digest   string            `json:"digest,omitempty"`
-	Policy   map[string][]byte `json:"policy,omitempty"` // the files in force, by path below .pullnode
+	Policy   map[string][]byte `json:"policy,omitempty"`  // the files in force, by path below .pullnode
+	Parents  []string          `json:"parents,omitempty"` // of Commit, to find a twin of it
 	ResetSeq uint64            `json:"resetSeq,omitempty"`
 	Signer   string            `json:"signer,omitempty"`
 }
@@ -114,7 +115,10 @@ type Attempt struct {
 	Deadline int64           `json:"deadline,omitempty"`
 	Baseline json.RawMessage `json:"baseline,omitempty"`
 	Reason   string          `json:"reason,omitempty"`
-	Started  time.Time       `json:"started,omitzero"`
+	// Inconclusive says that Reason proves nothing against the candidate.
+	Inconclusive bool      `json:"inconclusive,omitempty"`
+	KeepDefault  bool      `json:"keepDefault,omitempty"` // never make it the boot default
+	Started      time.Time `json:"started,omitzero"`
 }
 
 // Origin names the commit that produced a toplevel.

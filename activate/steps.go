@@ -1,0 +1,188 @@
+package activate
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// arm starts the guard and then the switch. Trying is stored before the switch
+// is started, so a switch that runs always has its phase on disk.
+func (a *Activator) arm(ctx context.Context, at *Attempt) error {
+	f, err := a.System.Facts(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.System.Arm(ctx, Guard{ID: at.ID, After: max(at.Deadline-f.Now, 0), Old: at.Prev}); err != nil {
+		return fmt.Errorf("the guard could not be armed: %w", err)
+	}
+	if err := a.to(at, Trying); err != nil {
+		return err
+	}
+	return a.System.StartTest(ctx, at.ID, at.Candidate)
+}
+
+// wait follows the switch to its end and sorts its exit status. Only what
+// proves that nothing good can come of it reverts here; health decides the rest.
+func (a *Activator) wait(ctx context.Context, at *Attempt) (Outcome, bool, error) {
+	r, err := a.result(ctx, at.ID)
+	if err != nil {
+		return Outcome{}, false, err
+	}
+	undo := func(inconclusive bool, format string, args ...any) (Outcome, bool, error) {
+		at.Reason, at.Inconclusive = fmt.Sprintf(format, args...), inconclusive
+		return Outcome{}, false, a.to(at, Reverting)
+	}
+	untouched := func(name OutcomeName, why string) (Outcome, bool, error) {
+		if d, err := a.System.Decide(at.ID, Confirm); err != nil || d != Confirm {
+			return undo(true, "the guard reverted while %s", why)
+		}
+		if err := a.System.Disarm(ctx, at.ID); err != nil {
+			return Outcome{}, false, err
+		}
+		o, err := a.end(*at, Outcome{Name: name, Why: why})
+		return o, true, err
+	}
+	switch {
+	case r.Lost:
+		return undo(true, "the switch ended without leaving a result")
+	case r.Signal != "":
+		return undo(r.Signal != "timeout", "the switch was ended by %s", r.Signal)
+	case r.Exit == 11:
+		return untouched(NotStarted, "another switch holds the lock")
+	case r.Exit == 100:
+		return untouched(NeedsReboot, "this system can only be reached by a reboot")
+	case r.Exit == 1:
+		f, err := a.System.Facts(ctx)
+		if err != nil {
+			return Outcome{}, false, err
+		}
+		if f.Running == at.Prev {
+			return untouched(NotStarted, "switch-to-configuration refused before it changed anything (exit status 1)")
+		}
+		return undo(false, "switch-to-configuration failed (exit status 1)")
+	case r.Exit != 0 && r.Exit != 4:
+		return undo(false, "activation failed (exit status %d)", r.Exit)
+	}
+	return Outcome{}, false, a.to(at, Checking)
+}
+
+// result waits for the run to end. Errors are unknown, not gone: it asks again
+// until the switch's own limit has passed twice.
+func (a *Activator) result(ctx context.Context, id string) (Result, error) {
+	poll := a.Poll
+	if poll == 0 {
+		poll = 200 * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*a.SwitchTimeout)
+	defer cancel()
+	for {
+		r, err := a.System.Result(ctx, id)
+		if err == nil && (r.Done || r.Lost) {
+			return r, nil
+		}
+		select {
+		case <-ctx.Done():
+			return Result{}, fmt.Errorf("switch %s: %w (last: %v)", id, ctx.Err(), err)
+		case <-time.After(poll):
+		}
+	}
+}
+
+func (a *Activator) check(ctx context.Context, at *Attempt) error {
+	j := a.Health.Judge(ctx, at.Baseline)
+	if err := ctx.Err(); err != nil {
+		return err // this process is stopping: that says nothing of the system
+	}
+	f, err := a.System.Facts(ctx)
+	if err != nil {
+		return err
+	}
+	switch {
+	case f.Running != at.Candidate:
+		// The guard was faster, or somebody switched by hand.
+		at.Reason, at.Inconclusive = fmt.Sprintf("%s runs, not the candidate", f.Running), true
+	case j.Healthy:
+		return a.to(at, Committing)
+	default:
+		at.Reason, at.Inconclusive = j.Why, j.Inconclusive
+	}
+	return a.to(at, Reverting)
+}
+
+// commit makes the candidate the boot default. Every step may run twice.
+func (a *Activator) commit(ctx context.Context, at Attempt) (Outcome, error) {
+	d, err := a.System.Decide(at.ID, Confirm)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if d == Revert {
+		at.Reason, at.Inconclusive = "the guard reverted before the system could be confirmed", true
+		if err := a.to(&at, Reverting); err != nil {
+			return Outcome{}, err
+		}
+		return a.run(ctx, at)
+	}
+	if err := a.System.Disarm(ctx, at.ID); err != nil {
+		return Outcome{}, err
+	}
+	o := Outcome{Name: Kept}
+	if !at.KeepDefault {
+		if o.Generation, err = a.System.SetProfile(ctx, at.Candidate); err != nil {
+			return Outcome{}, fmt.Errorf("the system profile could not be set: %w", err)
+		}
+		if err := a.System.Boot(ctx, at.ID, at.Candidate); err != nil {
+			return Outcome{}, fmt.Errorf("the boot loader could not be written: %w", err)
+		}
+	}
+	return a.end(at, o)
+}
+
+// revert puts the recorded old system back.
+func (a *Activator) revert(ctx context.Context, at *Attempt) (Outcome, bool, error) {
+	if _, err := a.System.Decide(at.ID, Revert); err != nil {
+		return Outcome{}, false, err
+	}
+	if err := a.System.StopTest(ctx, at.ID); err != nil {
+		return Outcome{}, false, err
+	}
+	if err := a.System.Disarm(ctx, at.ID); err != nil {
+		return Outcome{}, false, err
+	}
+	f, err := a.System.Facts(ctx)
+	if err != nil {
+		return Outcome{}, false, err
+	}
+	// Even where the link already points at the old system its units may be
+	// half switched: only a whole run of its own says that they are not.
+	if err := a.System.StartTest(ctx, at.ID+"-revert", at.Prev); err != nil {
+		return Outcome{}, false, err
+	}
+	r, err := a.result(ctx, at.ID+"-revert")
+	if err != nil {
+		return Outcome{}, false, err
+	}
+	if f, err = a.System.Facts(ctx); err != nil {
+		return Outcome{}, false, err
+	}
+	if r.Signal != "" || r.Lost || (r.Exit != 0 && r.Exit != 4) || f.Running != at.Prev {
+		o, err := a.end(*at, Outcome{Name: Stuck, Why: fmt.Sprintf("%s; and %s would not switch back (exit status %d)", at.Reason, at.Prev, r.Exit)})
+		return o, true, err
+	}
+	return Outcome{}, false, a.to(at, Judging)
+}
+
+// judge asks on the old system whether what failed is any better there. If not,
+// the candidate is not proven bad.
+func (a *Activator) judge(ctx context.Context, at Attempt) (Outcome, error) {
+	if at.Inconclusive {
+		return a.end(at, Outcome{Name: Inconclusive})
+	}
+	if j := a.Health.Recheck(ctx, at.Baseline); !j.Healthy {
+		if err := ctx.Err(); err != nil {
+			return Outcome{}, err
+		}
+		return a.end(at, Outcome{Name: Inconclusive, Why: at.Reason + "; but it fails on the old system too"})
+	}
+	return a.end(at, Outcome{Name: Reverted})
+}

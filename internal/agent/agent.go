@@ -1,0 +1,238 @@
+// Package agent is the loop of a node: ask, verify, build, try, keep or put
+// back, and remember.
+//
+// One goroutine, Run, owns the cycle; what other processes see of it is what it
+// wrote to disk. It parses nothing that is not verified, opens no connection and
+// holds no secret. What it decides is in package sync (may it run) and package
+// activate (did it do well); here is only the order, and what is shown.
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"pullnode/activate"
+	"pullnode/internal/config"
+	"pullnode/internal/state"
+	"pullnode/sync"
+)
+
+// Fetcher asks the process that talks to servers. Ask returns its report; an
+// error means that the process did not answer. After a report of the class
+// Moved the answer is in the file that the agent was given.
+type Fetcher interface {
+	Ask(ctx context.Context, w sync.Want) (sync.Report, error)
+}
+
+// Builder turns a verified commit into a system. See activate.Builder.
+type Builder interface {
+	Resolve(ctx context.Context, v sync.Verified) (activate.Candidate, error)
+	Realise(ctx context.Context, c activate.Candidate) error
+}
+
+// Agent is one node's pull loop. Its exported fields are set before Run and not
+// changed after.
+type Agent struct {
+	Config    *config.Config
+	Store     *state.Store
+	Fetcher   Fetcher
+	Builder   Builder
+	Activator *activate.Activator
+	System    activate.System
+	Dirs      Dirs
+	Log       *slog.Logger
+	Now       func() time.Time
+	// Preflight looks at a built candidate before anything is touched. An error
+	// refuses it; may be nil.
+	Preflight func(ctx context.Context, v sync.Verified, c activate.Candidate) error
+	// Random is uniform in [0, d); it spreads polls and retries of a fleet.
+	Random func(time.Duration) time.Duration // uniform in [0, d)
+
+	pending *pending     // owned by the goroutine of Run
+	asked   *state.Entry // what a rollback goes back to, while it does
+	status  Status
+}
+
+// pending is an accepted tip that is not yet dealt with. It lives in memory
+// only: after a restart the answer is asked for again and verified again.
+type pending struct {
+	verified sync.Verified
+	verdict  sync.Verdict
+	since    time.Time
+	retryAt  time.Time
+	tries    int
+}
+
+// Cycle asks once and does whatever there is to do. It gives how long to wait
+// until the next one. An error means that this process no longer knows the truth
+// and must be started again.
+func (a *Agent) Cycle(ctx context.Context) (time.Duration, error) {
+	if o, ok, err := a.Activator.Resume(ctx); err != nil {
+		return 0, err
+	} else if ok {
+		if err := a.record(o); err != nil {
+			return 0, err
+		}
+	}
+	wait := a.ask(ctx)
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if a.pending != nil && !a.suspended() && !a.Now().Before(a.pending.retryAt) {
+		if err := a.deploy(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if a.pending != nil && !a.pending.retryAt.IsZero() {
+		wait = min(wait, max(a.pending.retryAt.Sub(a.Now()), time.Second))
+	}
+	return wait, errors.Join(a.writeStatus(ctx, wait), ctx.Err())
+}
+
+// ask polls the remotes and verifies what came. It gives the time to wait until
+// the next poll.
+func (a *Agent) ask(ctx context.Context) time.Duration {
+	want, err := a.want()
+	if err != nil {
+		return a.pollFailed("state", err.Error(), 0)
+	}
+	rep, err := a.Fetcher.Ask(ctx, want)
+	if err != nil {
+		return a.pollFailed(string(sync.Internal), "the fetching process did not answer: "+err.Error(), 0)
+	}
+	a.status.Remote, a.status.Protocol = rep.Remote, rep.Protocol
+	switch rep.Class {
+	case sync.Unchanged:
+	case sync.Moved:
+		if err := a.verify(want); err != nil {
+			return a.pollFailed("answer", err.Error(), 0)
+		}
+	default:
+		return a.pollFailed(string(rep.Class), rep.Text, rep.RetryAfter)
+	}
+	if a.Store.State().Failure.Count > 0 {
+		if err := a.Store.Update(func(s *state.State) error { s.Failure = state.Failure{}; return nil }); err != nil {
+			a.Log.Error("state", "err", err)
+		}
+	}
+	a.status.Polled = a.Now()
+	return a.interval()
+}
+
+// want numbers a new request. The number is on disk before it is used, so that
+// no later request can have it again.
+func (a *Agent) want() (sync.Want, error) {
+	err := a.Store.Update(func(s *state.State) error { s.Request++; return nil })
+	if err != nil {
+		return sync.Want{}, err
+	}
+	s := a.Store.State()
+	w := sync.Want{Format: sync.StreamFormat, Request: s.Request, Branch: a.Config.Branch,
+		Trusted: s.Trusted.Commit, TrustedParents: s.Trusted.Parents}
+	for _, r := range a.Config.Remotes {
+		w.Remotes = append(w.Remotes, sync.WantRemote{Name: r.Name, URL: r.URL})
+	}
+	if w.Trusted == "" {
+		intro, err := sync.ParseIntroduction(a.Config.Introduction)
+		if err != nil {
+			return w, err
+		}
+		w.Trusted = string(intro.Commit)
+	}
+	w.Ancestry = !a.haveAncestors(w.Trusted)
+	// What is pending lives in memory, so a fresh process must see the tip once.
+	if a.status.Judged && !w.Ancestry {
+		w.Known = s.KnownTip
+	}
+	return w, nil
+}
+
+// verify judges the answer and moves T.
+func (a *Agent) verify(want sync.Want) error {
+	stream, err := a.intake(want)
+	if errors.Is(err, sync.ErrStale) {
+		return nil // asked for again at the next poll
+	}
+	verified, verdict := sync.Verified{}, sync.Verdict{}
+	if err != nil {
+		var ok bool
+		if verdict, ok = sync.StreamVerdict(err); !ok {
+			return err
+		}
+	} else {
+		p, err := a.policy()
+		if err != nil {
+			return err
+		}
+		verified, verdict = p.Judge(stream)
+	}
+	a.status.Judged = true
+	if err := a.judged(verified, verdict); err != nil {
+		return err
+	}
+	if verdict.Refused() {
+		return nil
+	}
+	if a.pending != nil && a.pending.verified.Commit().Digest == verified.Commit().Digest {
+		return nil
+	}
+	a.pending = &pending{verified: verified, verdict: verdict, since: a.Now()}
+	return nil
+}
+
+func (a *Agent) policy() (sync.Policy, error) {
+	intro, err := sync.ParseIntroduction(a.Config.Introduction)
+	if err != nil {
+		return sync.Policy{}, err
+	}
+	p := sync.Policy{Introduction: intro, Revoked: a.Config.RevokedKeys}
+	t := a.Store.State().Trusted
+	if t.Commit == "" {
+		return p, nil
+	}
+	p.Trusted = &sync.Trusted{Commit: sync.ID(t.Commit), Digest: sync.Digest(t.Digest), Policy: t.Policy}
+	for _, id := range t.Parents {
+		p.Trusted.Parents = append(p.Trusted.Parents, sync.ID(id))
+	}
+	if known, err := a.ancestors(t.Commit); err == nil {
+		p.Ancestors = func(id sync.ID) bool { return known[id] }
+	}
+	return p, nil
+}
+
+// judged records a verdict and, when the tip was accepted, T. A refusal leaves T
+// as it is, so it can never keep the genuine next commit out.
+func (a *Agent) judged(v sync.Verified, verdict sync.Verdict) error {
+	old := a.Store.State()
+	if !verdict.Refused() {
+		if err := a.addAncestors(old.Trusted.Commit, v); err != nil {
+			return err
+		}
+	}
+	err := a.Store.Update(func(s *state.State) error {
+		s.KnownTip = string(verdict.Tip)
+		s.Verdict = state.Verdict{Name: string(verdict.Name), Commit: string(verdict.Commit), Text: verdict.Reason, Hint: verdict.Hint, When: a.Now().UTC()}
+		if verdict.Refused() || (verdict.Name == sync.UpToDate && s.Trusted.Commit != "") {
+			return nil
+		}
+		t := v.Trusted()
+		s.Trusted = state.Trusted{Commit: string(t.Commit), Digest: string(t.Digest), Policy: t.Policy, Signer: v.Signer()}
+		for _, p := range t.Parents {
+			s.Trusted.Parents = append(s.Trusted.Parents, string(p))
+		}
+		return nil
+	})
+	if err != nil || !verdict.Refused() {
+		return err
+	}
+	a.Log.Warn("refused", "verdict", verdict.Name, "commit", verdict.Commit, "why", verdict.Reason)
+	return a.Store.Append(state.Entry{Time: a.Now().UTC(), Commit: string(verdict.Commit), Subject: verdict.Subject,
+		Result: state.ResultRefused, Why: string(verdict.Name) + ": " + verdict.Reason})
+}
+
+func (a *Agent) suspended() bool {
+	s := a.Store.State()
+	return s.Suspended || (s.SuspendedUntil != nil && a.Now().Before(*s.SuspendedUntil))
+}

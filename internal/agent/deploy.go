@@ -1,0 +1,275 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"pullnode/activate"
+	"pullnode/internal/config"
+	"pullnode/internal/state"
+)
+
+// deploy brings the pending commit as far as it goes. An error means that the
+// truth is unknown; everything that is merely wrong with the commit is recorded.
+func (a *Agent) deploy(ctx context.Context) error {
+	p := a.pending
+	c := p.verified.Commit()
+	log := a.Log.With("commit", string(c.ID))
+	a.phase("building", c.Subject())
+	cand, err := a.Builder.Resolve(ctx, p.verified)
+	if err != nil {
+		return a.buildFailed(ctx, err)
+	}
+	f, err := a.System.Facts(ctx)
+	if err != nil {
+		return err
+	}
+	if a.settled(f, cand.Out) {
+		log.Info("nothing to do", "toplevel", cand.Out)
+		return a.unchanged(cand.Out)
+	}
+	if why := a.heldBack(f, cand.Out); why != "" {
+		a.pending.retryAt = a.nextTry(cand.Out)
+		if a.pending.retryAt.IsZero() {
+			a.pending = nil
+		}
+		a.status.Held = why
+		return nil
+	}
+	a.status.Held = ""
+	if err := a.Builder.Realise(ctx, cand); err != nil {
+		return a.buildFailed(ctx, err)
+	}
+	if a.Preflight != nil {
+		if err := a.Preflight(ctx, p.verified, cand); err != nil {
+			return a.refuse(cand.Out, err)
+		}
+	}
+	switch a.Config.Operation {
+	case config.Observe:
+		return a.finish(state.Entry{Result: state.ResultUnchanged, Toplevel: string(cand.Out), Why: "built; operation is observe"}, nil)
+	case config.Boot:
+		return a.forNextBoot(ctx, cand.Out)
+	}
+	a.phase("trying", c.Subject())
+	o, err := a.Activator.Try(ctx, a.newID(), cand.Out, a.Config.Operation == config.Test)
+	if err != nil {
+		return err
+	}
+	return a.record(o)
+}
+
+// settled says whether the machine already is what the commit means. It asks the
+// machine, never the history: a reverted revert must still be deployed.
+func (a *Agent) settled(f activate.Facts, out activate.StorePath) bool {
+	switch a.Config.Operation {
+	case config.Boot:
+		return f.Default == out
+	case config.Test:
+		return f.Running == out
+	}
+	return f.Running == out && f.Default == out
+}
+
+// heldBack says why this system is not tried now, or nothing.
+func (a *Agent) heldBack(f activate.Facts, out activate.StorePath) string {
+	s := a.Store.State()
+	if q, ok := s.Quarantine[string(out)]; ok {
+		return "this system was tried and is bad: " + q.Reason
+	}
+	if i, ok := s.Inconclusive[string(out)]; ok && a.Now().Before(i.Next) {
+		return "the last try proved nothing: " + i.Reason
+	}
+	if s.Hold != nil && s.Hold.Toplevel == string(out) {
+		return s.Hold.Why
+	}
+	return ""
+}
+
+func (a *Agent) nextTry(out activate.StorePath) time.Time {
+	return a.Store.State().Inconclusive[string(out)].Next
+}
+
+func (a *Agent) newID() string { return strconv.FormatUint(a.Store.State().Request, 36) }
+
+// Meta tells the journal what only the agent knows of an attempt.
+func (a *Agent) Meta(at *state.Attempt) {
+	at.Started = a.Now().UTC()
+	if a.asked != nil {
+		at.Commit, at.Subject, at.Signer = a.asked.Commit, a.asked.Subject, a.asked.Signer
+		return
+	}
+	if a.pending == nil {
+		return
+	}
+	c := a.pending.verified.Commit()
+	at.Commit, at.Digest, at.Subject, at.Signer = string(c.ID), string(c.Digest), c.Subject(), a.pending.verified.Signer()
+}
+
+// record stores what became of a try and forgets the journal in one write.
+func (a *Agent) record(o activate.Outcome) error {
+	at := a.Store.State().Attempt
+	if at == nil {
+		return errors.New("a try ended that was never begun")
+	}
+	e := state.Entry{Commit: at.Commit, Subject: at.Subject, Signer: at.Signer, Toplevel: at.Candidate,
+		Took: a.Now().Sub(at.Started), Why: o.Why, Generation: o.Generation}
+	a.Log.Info("try ended", "outcome", string(o.Name), "commit", at.Commit, "why", o.Why)
+	e.Result = map[activate.OutcomeName]string{activate.Kept: state.ResultKept, activate.Reverted: state.ResultReverted,
+		activate.Inconclusive: state.ResultInconclusive, activate.Stuck: state.ResultReverted}[o.Name]
+	if e.Result == "" {
+		e.Result = state.ResultFailed
+	}
+	return a.finish(e, func(s *state.State) {
+		switch o.Name {
+		case activate.Kept:
+			s.Deployed = state.Deployed{Commit: at.Commit, Digest: at.Digest, Toplevel: at.Candidate, Generation: o.Generation, When: a.Now().UTC()}
+			a.origin(s, at.Candidate, at.Commit, at.Digest)
+			s.Hold = nil
+			delete(s.Inconclusive, at.Candidate)
+		case activate.Reverted, activate.Stuck:
+			a.quarantine(s, at.Candidate, o.Why, at.Commit)
+		case activate.Inconclusive:
+			a.inconclusive(s, at.Candidate, o.Why, at.Commit)
+		}
+		s.Attempt = nil
+	})
+}
+
+// finish writes the state and a line of history, and lets go of the pending
+// commit unless something will be tried again.
+func (a *Agent) finish(e state.Entry, change func(*state.State)) error {
+	if a.pending != nil && e.Commit == "" {
+		c := a.pending.verified.Commit()
+		e.Commit, e.Subject, e.Signer = string(c.ID), c.Subject(), a.pending.verified.Signer()
+		e.Took = a.Now().Sub(a.pending.since)
+	}
+	e.Time = a.Now().UTC()
+	err := a.Store.Update(func(s *state.State) error {
+		if change != nil {
+			change(s)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	retry := e.Result == state.ResultInconclusive || e.Result == state.ResultFailed
+	if a.pending != nil && !retry {
+		a.pending = nil
+	} else if a.pending != nil {
+		a.again()
+	}
+	a.phase("", "")
+	return a.Store.Append(e)
+}
+
+// again sets when the pending commit is tried once more.
+func (a *Agent) again() {
+	p := a.pending
+	d := min(5*time.Minute<<min(p.tries, 10), 6*time.Hour)
+	d = min(d, max(a.Config.Schedule.Interval.D(), time.Second)<<min(p.tries, 10))
+	p.tries++
+	p.retryAt = a.Now().Add(d/2 + a.Random(d/2+1))
+}
+
+func (a *Agent) unchanged(out activate.StorePath) error {
+	s := a.Store.State()
+	c := a.pending.verified.Commit()
+	if s.Deployed.Commit == string(c.ID) {
+		a.pending = nil
+		a.phase("", "")
+		return nil
+	}
+	return a.finish(state.Entry{Result: state.ResultUnchanged, Toplevel: string(out), Generation: s.Deployed.Generation}, func(s *state.State) {
+		s.Deployed.Commit, s.Deployed.Digest, s.Deployed.Toplevel, s.Deployed.When = string(c.ID), string(c.Digest), string(out), a.Now().UTC()
+		a.origin(s, string(out), string(c.ID), string(c.Digest))
+	})
+}
+
+func (a *Agent) forNextBoot(ctx context.Context, out activate.StorePath) error {
+	gen, err := a.System.SetProfile(ctx, out)
+	if err == nil {
+		err = a.System.Boot(ctx, a.newID(), out)
+	}
+	if err != nil {
+		return a.finish(state.Entry{Result: state.ResultFailed, Toplevel: string(out), Why: err.Error()}, nil)
+	}
+	c := a.pending.verified.Commit()
+	return a.finish(state.Entry{Result: state.ResultKept, Toplevel: string(out), Generation: gen, Why: "runs from the next boot on"}, func(s *state.State) {
+		s.Deployed = state.Deployed{Commit: string(c.ID), Digest: string(c.Digest), Toplevel: string(out), Generation: gen, When: a.Now().UTC()}
+		a.origin(s, string(out), string(c.ID), string(c.Digest))
+	})
+}
+
+// refuse records a candidate that was built but may not be tried.
+func (a *Agent) refuse(out activate.StorePath, why error) error {
+	c := a.pending.verified.Commit()
+	return a.finish(state.Entry{Result: state.ResultRefused, Toplevel: string(out), Why: why.Error()}, func(s *state.State) {
+		a.quarantine(s, string(out), why.Error(), string(c.ID))
+	})
+}
+
+// buildFailed records a commit that gave no system. What may be better next time
+// is tried again, what cannot be waits for the next commit.
+func (a *Agent) buildFailed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var b *activate.BuildError
+	if !errors.As(err, &b) {
+		b = &activate.BuildError{Class: "nix", Text: err.Error()}
+	}
+	a.Log.Warn("no system", "class", b.Class, "err", b.Text)
+	e := state.Entry{Result: state.ResultRefused, Why: b.Text}
+	if b.Tail != "" && !strings.HasSuffix(b.Text, b.Tail) {
+		e.Why += "\n" + b.Tail
+	}
+	if b.Temporary() || b.Class == "build" || b.Class == "nix" {
+		e.Result = state.ResultFailed
+	}
+	now := a.Now().UTC()
+	c := a.pending.verified.Commit()
+	err = a.finish(e, func(s *state.State) {
+		s.Verdict = state.Verdict{Name: "FAILED", Commit: string(c.ID), Text: b.Text, Hint: b.Hint, When: now}
+	})
+	return err
+}
+
+func (a *Agent) quarantine(s *state.State, out, why, commit string) {
+	if s.Quarantine == nil {
+		s.Quarantine = map[string]state.Quarantined{}
+	}
+	q := s.Quarantine[out]
+	s.Quarantine[out] = state.Quarantined{Reason: why, Commit: commit, When: a.Now().UTC(), Tries: q.Tries + 1}
+}
+
+// inconclusive sets when a system that proved nothing is tried again: soon at
+// first, and after three times no sooner than in six hours.
+func (a *Agent) inconclusive(s *state.State, out, why, commit string) {
+	if s.Inconclusive == nil {
+		s.Inconclusive = map[string]state.Inconclusive{}
+	}
+	i := s.Inconclusive[out]
+	waits := []time.Duration{time.Minute, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 6 * time.Hour}
+	d := waits[min(i.Tries, len(waits)-1)]
+	s.Inconclusive[out] = state.Inconclusive{Reason: why, Commit: commit, When: a.Now().UTC(), Next: a.Now().Add(d).UTC(), Tries: i.Tries + 1}
+}
+
+func (a *Agent) origin(s *state.State, out, commit, digest string) {
+	if s.Origins == nil {
+		s.Origins = map[string]state.Origin{}
+	}
+	s.Origins[out] = state.Origin{Commit: commit, Digest: digest}
+}
+
+func (a *Agent) phase(name, subject string) {
+	a.status.Phase = strings.TrimSpace(fmt.Sprintf("%s %s", name, subject))
+	if name == "" {
+		a.status.Phase = ""
+	}
+}

@@ -1,0 +1,140 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"time"
+
+	"pullnode/internal/state"
+)
+
+// Status is everything that pullnode status shows, without any secret. It is
+// written to a file that everybody may read, so that status works with the agent
+// dead.
+type Status struct {
+	Host      string         `json:"host"`
+	Operation string         `json:"operation"`
+	Pid       int            `json:"pid"`
+	Started   time.Time      `json:"started"`
+	Written   time.Time      `json:"written"`
+	Phase     string         `json:"phase,omitempty"` // what it is doing now
+	Sync      string         `json:"sync"`            // in-sync, behind, refused, held, failed, suspended, starting
+	Health    string         `json:"health"`          // healthy, checking, reverted, stuck, unknown
+	Branch    string         `json:"branch"`
+	Remote    string         `json:"remote,omitempty"`
+	Protocol  string         `json:"protocol,omitempty"`
+	Polled    time.Time      `json:"polled,omitzero"` // last poll that was answered
+	Next      time.Time      `json:"next,omitzero"`
+	Wanted    *Commit        `json:"wanted,omitempty"` // the tip, where it is not what runs
+	Running   *Commit        `json:"running,omitempty"`
+	Toplevel  string         `json:"toplevel,omitempty"`
+	Gen       int            `json:"generation,omitempty"`
+	Why       []string       `json:"why,omitempty"`
+	Hint      string         `json:"hint,omitempty"`
+	Verdict   string         `json:"verdict,omitempty"`
+	Failure   *state.Failure `json:"failure,omitempty"`
+	Held      string         `json:"held,omitempty"`
+	Alerts    []string       `json:"alerts,omitempty"`
+
+	// Judged says that this process has seen the tip.
+	Judged bool `json:"-"`
+}
+
+// Commit is a commit as people see it.
+type Commit struct {
+	ID      string    `json:"id"`
+	Subject string    `json:"subject,omitempty"`
+	Signer  string    `json:"signer,omitempty"`
+	When    time.Time `json:"when,omitzero"`
+}
+
+// StatusPath is where the status is in a run directory.
+func StatusPath(run string) string { return filepath.Join(run, "status.json") }
+
+// writeStatus gathers and writes the status.
+func (a *Agent) writeStatus(ctx context.Context, wait time.Duration) error {
+	st := a.gather(ctx)
+	st.Next = a.Now().Add(wait).UTC()
+	raw, err := json.MarshalIndent(st, "", "  ")
+	if err != nil {
+		return err
+	}
+	tmp := StatusPath(a.Dirs.Run) + ".tmp"
+	// /run is gone after a power cut, so atomic is enough here.
+	if err := os.WriteFile(tmp, append(raw, '\n'), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, StatusPath(a.Dirs.Run))
+}
+
+func (a *Agent) gather(ctx context.Context) Status {
+	st, s := a.status, a.Store.State()
+	st.Host, st.Operation, st.Branch, st.Pid = a.Config.HostName, string(a.Config.Operation), a.Config.Branch, os.Getpid()
+	st.Written = a.Now().UTC()
+	st.Alerts = append(st.Alerts, a.Store.Alerts()...)
+	st.Sync, st.Health = "starting", "unknown"
+	if d := s.Deployed; d.Commit != "" {
+		st.Running = a.known(d.Commit)
+		st.Running.When, st.Toplevel, st.Gen = d.When, d.Toplevel, d.Generation
+		st.Health = "healthy"
+	}
+	if f, err := a.System.Facts(ctx); err == nil && f.Running != "" {
+		st.Toplevel = string(f.Running)
+	}
+	if s.Failure.Count > 0 {
+		f := s.Failure
+		st.Failure = &f
+	}
+	if s.Verdict.Name == "" {
+		return st
+	}
+	st.Verdict, st.Hint = s.Verdict.Name, s.Verdict.Hint
+	if s.Verdict.Commit != s.Deployed.Commit {
+		st.Wanted = a.known(s.Verdict.Commit)
+	}
+	last := a.last(s.Verdict.Commit)
+	switch {
+	case s.Attempt != nil:
+		st.Sync, st.Health = "behind", "checking"
+	case s.Suspended || a.suspended():
+		st.Sync = "suspended"
+	case s.Verdict.Name == "FAILED":
+		st.Sync, st.Why = "failed", []string{s.Verdict.Text}
+	case s.Verdict.Name != "DEPLOY" && s.Verdict.Name != "UP-TO-DATE":
+		st.Sync, st.Why = "refused", []string{s.Verdict.Text}
+	case s.Verdict.Commit == s.Deployed.Commit:
+		st.Sync = "in-sync"
+	case st.Held != "" || last.Result == state.ResultReverted:
+		st.Sync, st.Health, st.Why = "held", "reverted", []string{last.Why}
+		if st.Held != "" && last.Why == "" {
+			st.Why = []string{st.Held}
+		}
+	default:
+		st.Sync = "behind"
+		if last.Why != "" {
+			st.Why = []string{last.Why}
+		}
+	}
+	return st
+}
+
+// known gives what the history knows of a commit.
+func (a *Agent) known(id string) *Commit {
+	e := a.last(id)
+	return &Commit{ID: id, Subject: e.Subject, Signer: e.Signer, When: e.Time}
+}
+
+func (a *Agent) last(id string) state.Entry {
+	list, err := a.Store.History(200)
+	if err != nil {
+		return state.Entry{}
+	}
+	for i := len(list) - 1; i >= 0; i-- {
+		if list[i].Commit == id {
+			return list[i]
+		}
+	}
+	return state.Entry{}
+}
