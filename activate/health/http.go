@@ -98,7 +98,11 @@ func (c httpCheck) Run(ctx context.Context) error {
 	req.Header.Set("User-Agent", "pullnode-health")
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		var outer *url.Error // says "Get" in its own way
+		if errors.As(err, &outer) {
+			err = outer.Err
+		}
+		return fmt.Errorf("get %s: %w", c.url, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < c.min || resp.StatusCode > c.max {

@@ -1,52 +1,20 @@
 package health_test
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
-	"time"
 
 	"pullnode/activate/health"
 	"pullnode/activate/health/healthtest"
 )
-
-// fakeSystemd answers from a table; a unit that is not in it does not exist.
-type fakeSystemd struct {
-	units  map[string]health.UnitState
-	failed []string
-	err    error
-}
-
-func (f *fakeSystemd) Unit(ctx context.Context, name string) (health.UnitState, error) {
-	if name == "hang.service" {
-		<-ctx.Done()
-		return health.UnitState{}, ctx.Err()
-	}
-	if name == "gone.service" {
-		return health.UnitState{}, errors.New("message recipient disconnected")
-	}
-	if u, ok := f.units[name]; ok || f.err != nil {
-		return u, f.err
-	}
-	return health.UnitState{Load: "not-found", Active: "inactive", Sub: "dead"}, nil
-}
-
-func (f *fakeSystemd) Failed(context.Context) ([]string, error) { return f.failed, f.err }
-
-func loaded(active, sub, result string) health.UnitState {
-	return health.UnitState{Load: "loaded", Active: active, Sub: sub, Result: result}
-}
 
 // TestKinds runs the suite on every kind that the program knows.
 func TestKinds(t *testing.T) {
@@ -148,13 +116,17 @@ func httpKind(t *testing.T) healthtest.Kind {
 func TestHTTP(t *testing.T) {
 	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1/")
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1/")
-	srv := httpServer(t, httptest.NewTLSServer)
 	var conns atomic.Int32
-	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		if s == http.StateNew {
-			conns.Add(1)
+	srv := httpServer(t, func(h http.Handler) *httptest.Server {
+		srv := httptest.NewUnstartedServer(h)
+		srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+			if s == http.StateNew {
+				conns.Add(1)
+			}
 		}
-	}
+		srv.StartTLS()
+		return srv
+	})
 	for settings, want := range map[string]string{
 		`{"url":"URL/ok"}`:                                       "certificate",
 		`{"url":"URL/ok","tlsVerify":false}`:                     "",
@@ -223,54 +195,6 @@ func commandKind(*testing.T) healthtest.Kind {
 		Hang:    `{"argv":["/bin/sh","-c","sleep 1000"]}`,
 		Invalid: map[string]string{`{}`: "argv", `{"argv":[""]}`: "argv", `{"argv":["a\u0000"]}`: "zero"},
 	}
-}
-
-func TestCommand(t *testing.T) {
-	seams := commandKind(t).Seams
-	for settings, want := range map[string]string{
-		`{"argv":["/bin/sh","-c","echo a; echo no luck >&2; exit 3"]}`:        "/bin/sh ended with status 3: no luck",
-		`{"argv":["/bin/sh","-c","kill -9 $$"]}`:                              "killed by signal killed",
-		`{"argv":["/bin/sh","-c","test $(id -un) = nobody"],"user":"nobody"}`: "",
-		`{"argv":["/bin/true"],"user":"no-such-user-x"}`:                      "no-such-user-x",
-	} {
-		expect(t, "command", settings, seams, want)
-	}
-}
-
-// TestCommandKillsItsGroup: what a command leaves in the background dies with
-// it, at the timeout and at its regular end.
-func TestCommandKillsItsGroup(t *testing.T) {
-	for name, end := range map[string]string{"timeout": "wait", "exit": "exit 0"} {
-		t.Run(name, func(t *testing.T) {
-			pidFile := filepath.Join(t.TempDir(), "pid")
-			script := fmt.Sprintf("sleep 1000 & echo $! > %[1]s.tmp; mv %[1]s.tmp %[1]s; %[2]s", pidFile, end)
-			r, err := health.Plain{}.Command(t.Context(), health.Command{Argv: []string{"/bin/sh", "-c", script}, Timeout: 2 * time.Second})
-			if err != nil || r.TimedOut != (name == "timeout") {
-				t.Fatalf("%+v, %v", r, err)
-			}
-			raw, err := os.ReadFile(pidFile)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for !dead(pid) { // when it lives on, go test's own timeout says so
-				time.Sleep(time.Millisecond)
-			}
-		})
-	}
-}
-
-// dead says whether a process is gone or waits to be reaped.
-func dead(pid int) bool {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return syscall.Kill(pid, 0) == syscall.ESRCH
-	}
-	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
-	return fields[0] == "Z" || fields[0] == "X"
 }
 
 func TestKindsAreDocumented(t *testing.T) {

@@ -152,7 +152,7 @@ func withField(settings, name, value string) string {
 // line checks the house rules for texts.
 func line(t *testing.T, s string) {
 	t.Helper()
-	if s == "" || strings.HasSuffix(s, ".") || strings.ContainsAny(s, "\n\r\x1b") {
+	if s == "" || s[0] >= 'A' && s[0] <= 'Z' || strings.HasSuffix(s, ".") || strings.ContainsAny(s, "\n\r\x1b") {
 		t.Errorf("not a line for people: %q", s)
 	}
 }
