@@ -1,0 +1,118 @@
+package systemd
+
+import (
+	"time"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+	godbus "github.com/godbus/dbus/v5"
+)
+
+// command is D-Bus type (sasas): what the ...Ex properties take since systemd
+// 243. The plain ones take (sasb) and can neither run as root in a unit of
+// another user nor leave a "$" in an argument alone.
+type command struct {
+	Path  string
+	Args  []string
+	Flags []string
+}
+
+// Flags of a command, as exec_command_flags in systemd's source names them.
+const (
+	literally = "no-env-expand"  // ":" in a unit file: "$" is just a character
+	anyway    = "ignore-failure" // "-"
+	asRoot    = "privileged"     // "+"
+)
+
+// timer is D-Bus type (st).
+type timer struct {
+	Base string
+	USec uint64
+}
+
+func prop(name string, value any) dbus.Property {
+	return dbus.Property{Name: name, Value: godbus.MakeVariant(value)}
+}
+
+func run(kind string, argv []string, flags ...string) dbus.Property {
+	return prop(kind+"Ex", []command{{argv[0], argv, append([]string{literally}, flags...)}})
+}
+
+func usec(d time.Duration) uint64 { return uint64(d / time.Microsecond) }
+
+// asPID1Child are the properties of every unit that may change the system. It
+// hangs on PID 1, so it outlives the agent, which the switch itself restarts.
+func (s *System) asPID1Child(what, record string, limit time.Duration) []dbus.Property {
+	return []dbus.Property{
+		prop("Description", what),
+		prop("Type", "exec"),
+		prop("KillMode", "mixed"),
+		// A switch that ignores SIGTERM must not hold up the guard.
+		prop("TimeoutStopUSec", usec(20*time.Second)),
+		prop("RuntimeMaxUSec", usec(limit)),
+		prop("CollectMode", "inactive-or-failed"),
+		prop("OOMScoreAdjust", int32(-900)),
+		prop("IgnoreOnIsolate", true),
+		// systemd forgets the unit at once, with its exit status.
+		run("ExecStopPost", []string{s.Paths.Pullnode, "record", record}, anyway),
+	}
+}
+
+// withHandoff lets the handed-over key live exactly as long as somebody who
+// needs it runs.
+func (s *System) withHandoff(props []dbus.Property) []dbus.Property {
+	if s.Handoff == "" {
+		return props
+	}
+	return append(props, prop("Wants", []string{s.Handoff}), prop("After", []string{s.Handoff}))
+}
+
+func (s *System) switchProps(id, toplevel string) []dbus.Property {
+	return s.withHandoff(append(
+		s.asPID1Child("pullnode: try "+toplevel, id, s.SwitchMax),
+		run("ExecStart", []string{toplevel + "/bin/switch-to-configuration", "test"})))
+}
+
+func (s *System) bootProps(id, toplevel string) []dbus.Property {
+	return append(
+		s.asPID1Child("pullnode: make "+toplevel+" the default", "boot-"+id, s.BootMax),
+		// Here and not in the agent, for which /boot is read-only.
+		run("ExecStartPre", []string{s.Paths.Pullnode, "clean-loader", s.Paths.Loader}, anyway),
+		run("ExecStart", []string{toplevel + "/bin/switch-to-configuration", "boot"}))
+}
+
+// guardProps are the timer's and the service's. No DefaultDependencies: they
+// are Requires=sysinit.target, and a new system that breaks that target would
+// thereby keep the guard from starting. No Conflicts= with the switch: systemd
+// would stop the switch before ExecCondition= is asked.
+func (s *System) guardProps(id, old string, at time.Duration) (timerProps, service []dbus.Property) {
+	end := []dbus.Property{
+		prop("DefaultDependencies", false),
+		prop("Conflicts", []string{"shutdown.target"}),
+		prop("Before", []string{"shutdown.target"}),
+	}
+	timerProps = append([]dbus.Property{
+		prop("Description", "pullnode: when to go back to "+old),
+		// From when systemd started, not from now: every daemon-reload would
+		// start OnActiveSec= anew. OnBootSec= would be the same on a machine,
+		// but in a container it counts from the start of systemd as well, so
+		// this one needs no guess where it runs.
+		prop("TimersMonotonic", []timer{{"OnStartupSec", usec(at)}}),
+		prop("AccuracyUSec", usec(100*time.Millisecond)),
+		prop("RemainAfterElapse", false),
+		prop("CollectMode", "inactive-or-failed"),
+		prop("IgnoreOnIsolate", true),
+	}, end...)
+	service = append(s.asPID1Child("pullnode: go back to "+old, "guard-"+id, s.SwitchMax), end...)
+	service = append(service,
+		prop("TimeoutStartUSec", usec(2*time.Minute)),
+		run("ExecCondition", []string{s.Paths.Pullnode, "decide", id, "revert"}),
+		// It fails when the switch has ended long ago.
+		run("ExecStartPre", []string{s.Paths.Systemctl, "stop", switchUnit(id)}, anyway),
+		run("ExecStart", []string{old + "/bin/switch-to-configuration", "test"}))
+	return timerProps, s.withHandoff(service)
+}
+
+func switchUnit(id string) string   { return "pullnode-switch-" + id + ".service" }
+func bootUnit(id string) string     { return "pullnode-boot-" + id + ".service" }
+func guardTimer(id string) string   { return "pullnode-guard-" + id + ".timer" }
+func guardService(id string) string { return "pullnode-guard-" + id + ".service" }
