@@ -1,0 +1,167 @@
+package keysrc
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"filippo.io/age"
+	"filippo.io/age/armor"
+)
+
+// State is what preflight says of one file.
+type State string
+
+// The states of a Result. Only OK lets a switch go on.
+const (
+	OK               State = "ok"
+	MissingRecipient State = "missing-recipient" // sound, and this host cannot open it
+	NotSOPS          State = "not-sops"          // has no SOPS metadata
+	Malformed        State = "malformed"         // has SOPS metadata that sops would not read
+)
+
+// Result is preflight's answer for one file.
+type Result struct {
+	Name  string `json:"name"`
+	State State  `json:"state"`
+	// Recipients are the age recipients that the file does have, shortened,
+	// and the kinds of its other keys.
+	Recipients []string `json:"recipients,omitempty"`
+	Detail     string   `json:"detail,omitempty"` // one line, no secret
+}
+
+// String gives one line for people.
+func (r Result) String() string {
+	s := r.Name + ": "
+	switch r.State {
+	case OK:
+		return s + "opens"
+	case MissingRecipient:
+		s += "is not encrypted for this host"
+		if r.Detail != "" {
+			s += " (" + r.Detail + ")"
+		}
+		if len(r.Recipients) == 0 {
+			return s + "; it has no recipient at all"
+		}
+		return s + "; it is for " + strings.Join(r.Recipients, ", ")
+	case NotSOPS:
+		return s + "has no sops metadata"
+	}
+	return s + "is malformed: " + r.Detail
+}
+
+// PreflightError says which files keep a deployment from going on.
+type PreflightError struct {
+	Recipients []string // this host's
+	Bad        []Result
+}
+
+// Error names every file, what it is encrypted for, and what is missing.
+func (e *PreflightError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d secret files do not open with this host's key", len(e.Bad))
+	if len(e.Bad) == 1 {
+		b.Reset()
+		b.WriteString("a secret file does not open with this host's key")
+	}
+	for i, r := range e.Recipients {
+		b.WriteString([]string{" (", ", "}[min(i, 1)] + short(r))
+	}
+	if len(e.Recipients) > 0 {
+		b.WriteString(")")
+	}
+	for _, r := range e.Bad {
+		b.WriteString("\n" + r.String())
+	}
+	return b.String()
+}
+
+// Judge gives a *PreflightError when a result is not OK. The recipients are
+// this host's, for the text.
+func Judge(recipients []string, results []Result) error {
+	bad := slices.DeleteFunc(slices.Clone(results), func(r Result) bool { return r.State == OK })
+	if len(bad) == 0 {
+		return nil
+	}
+	return &PreflightError{recipients, bad}
+}
+
+// Preflight tries whether the identities open the data key of each file, with
+// as many key groups as the file needs. It decrypts no secret, and a file that
+// is OK can still fail in sops when its values were damaged: they have their
+// own MAC.
+func Preflight(ids []age.Identity, files []Meta) []Result {
+	out := make([]Result, len(files))
+	for i, m := range files {
+		out[i] = preflight(ids, m)
+	}
+	return out
+}
+
+func preflight(ids []age.Identity, m Meta) Result {
+	r := Result{Name: m.Name}
+	// Of one group the data key is what is encrypted, of several it is a share,
+	// one byte longer (its x coordinate).
+	size := 32
+	if len(m.Groups) > 1 {
+		size = 33
+	}
+	opened := 0
+	var damaged error
+	for _, g := range m.Groups {
+		ok := false
+		for _, e := range g.Age {
+			r.Recipients = append(r.Recipients, short(e.Recipient))
+			if ok {
+				continue
+			}
+			err := opens(ids, e, size)
+			ok = err == nil
+			if none := (*age.NoIdentityMatchError)(nil); err != nil && !errors.As(err, &none) {
+				damaged = fmt.Errorf("data key for %s: %w", short(e.Recipient), err)
+			}
+		}
+		r.Recipients = append(r.Recipients, g.Others...)
+		if ok {
+			opened++
+		}
+	}
+	switch {
+	case m.Threshold < 1 || m.Threshold > len(m.Groups):
+		r.State, r.Detail = Malformed, fmt.Sprintf("needs %d of %d key groups", m.Threshold, len(m.Groups))
+	case opened >= m.Threshold:
+		r.State = OK
+	case damaged != nil:
+		r.State, r.Detail = Malformed, damaged.Error()
+	default:
+		r.State = MissingRecipient
+		if len(m.Groups) > 1 {
+			r.Detail = fmt.Sprintf("opens %d key groups, needs %d of %d", opened, m.Threshold, len(m.Groups))
+		}
+	}
+	return r
+}
+
+// opens decrypts one data key and throws it away.
+func opens(ids []age.Identity, e AgeEntry, size int) error {
+	r, err := age.Decrypt(armor.NewReader(strings.NewReader(e.Enc)), ids...)
+	if err != nil {
+		return err
+	}
+	key := make([]byte, size+1)
+	defer clear(key)
+	n, err := io.ReadFull(r, key)
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		if err == nil {
+			err = fmt.Errorf("is over %d bytes", size)
+		}
+		return err
+	}
+	if n != size {
+		return fmt.Errorf("has %d bytes, want %d", n, size)
+	}
+	return nil
+}
