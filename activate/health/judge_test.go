@@ -62,6 +62,7 @@ func TestWindow(t *testing.T) {
 		"never ready":     {health.Judge{Checks: []health.Named{check("c", true, errNotYet)}}, health.Unhealthy, 6 * time.Minute, "not-yet"},
 		"nobody knows":    {health.Judge{Checks: []health.Named{check("c", true, errUnknown)}}, health.Inconclusive, 6 * time.Minute, "nobody could say"},
 		"unknown once":    {health.Judge{Checks: []health.Named{check("c", true, errUnknown, nil)}}, health.Healthy, 90 * time.Second, "well"},
+		"unknown between": {health.Judge{Checks: []health.Named{check("c", true, nil, nil, errUnknown, nil)}}, health.Healthy, 110 * time.Second, "well"},
 		"advisory":        {health.Judge{Checks: []health.Named{check("c", false, errBad)}}, health.Healthy, 80 * time.Second, "well"},
 		"bad before too":  {health.Judge{Checks: []health.Named{check("c", true, errBad)}, Baseline: before(health.Failed, "c")}, health.Healthy, 80 * time.Second, "well"},
 		"not yet before":  {health.Judge{Checks: []health.Named{check("c", true, errBad)}, Baseline: before(health.NotYet, "c")}, health.Healthy, 80 * time.Second, "well"},
@@ -144,6 +145,32 @@ func TestSuspendRestartsTheWindow(t *testing.T) {
 			})
 		})
 	}
+}
+
+// slow takes a while to say that it is bad.
+type slow time.Duration
+
+func (s slow) Run(context.Context) error { time.Sleep(time.Duration(s)); return errBad }
+
+// TestSuspendInTheMiddleOfARound: the answer that a suspend delayed would be the
+// one that convicts.
+func TestSuspendInTheMiddleOfARound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		nap := func() time.Duration {
+			if time.Since(start) >= 62*time.Second {
+				return time.Hour
+			}
+			return 0
+		}
+		hasty := timing
+		hasty.Failures = 1
+		c := health.Named{Spec: health.Spec{Name: "c", Required: true, Timeout: time.Minute}, Check: slow(5 * time.Second)}
+		r := health.Judge{Timing: hasty, Slept: nap, Checks: []health.Named{c}}.Run(t.Context())
+		if r.Resumed != 1 || r.Took != 130*time.Second {
+			t.Fatalf("%+v", r)
+		}
+	})
 }
 
 // TestMaxHolds: however slow every answer is, the verdict is there in time.

@@ -114,8 +114,11 @@ func httpKind(t *testing.T) healthtest.Kind {
 }
 
 func TestHTTP(t *testing.T) {
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1/")
-	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1/")
+	// A proxy that answers for every host would make any check well.
+	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer proxy.Close()
+	t.Setenv("HTTP_PROXY", proxy.URL)
+	expect(t, "http", `{"url":"http://no-such-host.invalid/"}`, health.Seams{}, "no-such-host.invalid")
 	var conns atomic.Int32
 	srv := httpServer(t, func(h http.Handler) *httptest.Server {
 		srv := httptest.NewUnstartedServer(h)

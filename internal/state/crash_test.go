@@ -90,6 +90,31 @@ func TestKilledAtEveryWrite(t *testing.T) {
 	}
 }
 
+// TestTheFloorIsNeverLeftBehind: when the floor has the new T and the state file
+// could not be written, the same process goes on with the new T.
+func TestTheFloorIsNeverLeftBehind(t *testing.T) {
+	c := conf(t)
+	fail, failing := false, c
+	failing.SetWrite(func(path string, data []byte, perm os.FileMode) error {
+		if fail && filepath.Base(path) == "state.json" {
+			return errKilled
+		}
+		return state.RealWrite(path, data, perm)
+	})
+	s := open(t, failing)
+	update(t, s, func(st *state.State) { st.Trusted = trust(1) })
+	fail = true
+	if err := s.Update(func(st *state.State) error { st.Trusted = trust(2); return nil }); !errors.Is(err, errKilled) {
+		t.Fatalf("Update: %v", err)
+	}
+	fail = false
+	update(t, s, func(st *state.State) { st.KnownTip = "x" })
+	s.Close()
+	if got := open(t, c).State(); !got.Trusted.Equal(trust(2)) || got.KnownTip != "x" {
+		t.Fatalf("%+v", got)
+	}
+}
+
 // TestKill9 kills a real writer at points of its own choosing and checks that
 // everything it acknowledged is there.
 func TestKill9(t *testing.T) {
