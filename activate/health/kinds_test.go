@@ -16,6 +16,16 @@ import (
 	"pullnode/activate/health/healthtest"
 )
 
+// TestMain sets a proxy that answers for every host and so would make any check
+// well. It is done here because net/http reads the environment only once.
+func TestMain(m *testing.M) {
+	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	os.Setenv("HTTP_PROXY", proxy.URL)
+	code := m.Run()
+	proxy.Close()
+	os.Exit(code)
+}
+
 // TestKinds runs the suite on every kind that the program knows.
 func TestKinds(t *testing.T) {
 	cases := map[string]func(t *testing.T) healthtest.Kind{
@@ -114,10 +124,6 @@ func httpKind(t *testing.T) healthtest.Kind {
 }
 
 func TestHTTP(t *testing.T) {
-	// A proxy that answers for every host would make any check well.
-	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	defer proxy.Close()
-	t.Setenv("HTTP_PROXY", proxy.URL)
 	expect(t, "http", `{"url":"http://no-such-host.invalid/"}`, health.Seams{}, "no-such-host.invalid")
 	var conns atomic.Int32
 	srv := httpServer(t, func(h http.Handler) *httptest.Server {
