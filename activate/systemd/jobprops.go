@@ -68,8 +68,13 @@ func (r *Runner) jobProps(unit string, j activate.Job, nixGroup bool) []dbus.Pro
 		prop("StandardOutputFileToAppend", r.file(unit, ".out")),
 		prop("StandardErrorFileToAppend", r.file(unit, ".err")),
 
-		run("ExecStart", j.Argv),
-		run("ExecStopPost", []string{r.Pullnode, "record", unit}, asRoot, anyway),
+		run("ExecStart", j.Argv...),
+		// Outside the sandbox and as root, into a directory that the job cannot
+		// write: what "+" before the command means in a unit file. The property
+		// that has a flag for it must not be used, see command; this old one
+		// does the same for all commands but ExecStart=.
+		prop("PermissionsStartOnly", true),
+		try("ExecStopPost", r.Pullnode, "record", unit),
 	}
 	if nixGroup {
 		props = append(props, prop("SupplementaryGroups", []string{r.NixGroup}))

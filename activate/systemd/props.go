@@ -1,27 +1,23 @@
 package systemd
 
 import (
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
 )
 
-// command is D-Bus type (sasas): what the ...Ex properties take since systemd
-// 243. The plain ones take (sasb) and can neither run as root in a unit of
-// another user nor leave a "$" in an argument alone.
+// command is D-Bus type (sasb). The newer ...Ex properties must not be used:
+// systemd 252 writes them into the transient unit's file as "ExecStartEx=", a
+// key that it does not know when the next daemon-reload reads that file, and
+// the unit has no commands any more. A guard would be gone by the very switch
+// that it guards.
 type command struct {
-	Path  string
-	Args  []string
-	Flags []string
+	Path          string
+	Args          []string
+	IgnoreFailure bool
 }
-
-// Flags of a command, as exec_command_flags in systemd's source names them.
-const (
-	literally = "no-env-expand"  // ":" in a unit file: "$" is just a character
-	anyway    = "ignore-failure" // "-"
-	asRoot    = "privileged"     // "+"
-)
 
 // timer is D-Bus type (st).
 type timer struct {
@@ -33,8 +29,23 @@ func prop(name string, value any) dbus.Property {
 	return dbus.Property{Name: name, Value: godbus.MakeVariant(value)}
 }
 
-func run(kind string, argv []string, flags ...string) dbus.Property {
-	return prop(kind+"Ex", []command{{argv[0], argv, append([]string{literally}, flags...)}})
+// run is a command whose failure is the unit's.
+func run(kind string, argv ...string) dbus.Property {
+	return prop(kind, []command{{argv[0], literally(argv), false}})
+}
+
+// try is a command whose failure changes nothing.
+func try(kind string, argv ...string) dbus.Property {
+	return prop(kind, []command{{argv[0], literally(argv), true}})
+}
+
+// literally keeps systemd from taking "$" for a variable.
+func literally(argv []string) []string {
+	out := make([]string, len(argv))
+	for i, a := range argv {
+		out[i] = strings.ReplaceAll(a, "$", "$$")
+	}
+	return out
 }
 
 func usec(d time.Duration) uint64 { return uint64(d / time.Microsecond) }
@@ -47,13 +58,13 @@ func (s *System) asPID1Child(what, record string, limit time.Duration) []dbus.Pr
 		prop("Type", "exec"),
 		prop("KillMode", "mixed"),
 		// A switch that ignores SIGTERM must not hold up the guard.
-		prop("TimeoutStopUSec", usec(20*time.Second)),
+		prop("TimeoutStopUSec", usec(10*time.Second)),
 		prop("RuntimeMaxUSec", usec(limit)),
 		prop("CollectMode", "inactive-or-failed"),
 		prop("OOMScoreAdjust", int32(-900)),
 		prop("IgnoreOnIsolate", true),
 		// systemd forgets the unit at once, with its exit status.
-		run("ExecStopPost", []string{s.Paths.Pullnode, "record", record}, anyway),
+		try("ExecStopPost", s.Paths.Pullnode, "record", record),
 	}
 }
 
@@ -69,15 +80,15 @@ func (s *System) withHandoff(props []dbus.Property) []dbus.Property {
 func (s *System) switchProps(id, toplevel string) []dbus.Property {
 	return s.withHandoff(append(
 		s.asPID1Child("pullnode: try "+toplevel, id, s.SwitchMax),
-		run("ExecStart", []string{toplevel + "/bin/switch-to-configuration", "test"})))
+		run("ExecStart", toplevel+"/bin/switch-to-configuration", "test")))
 }
 
 func (s *System) bootProps(id, toplevel string) []dbus.Property {
 	return append(
 		s.asPID1Child("pullnode: make "+toplevel+" the default", "boot-"+id, s.BootMax),
 		// Here and not in the agent, for which /boot is read-only.
-		run("ExecStartPre", []string{s.Paths.Pullnode, "clean-loader", s.Paths.Loader}, anyway),
-		run("ExecStart", []string{toplevel + "/bin/switch-to-configuration", "boot"}))
+		try("ExecStartPre", s.Paths.Pullnode, "clean-loader", s.Paths.Loader),
+		run("ExecStart", toplevel+"/bin/switch-to-configuration", "boot"))
 }
 
 // guardProps are the timer's and the service's. No DefaultDependencies: they
@@ -105,10 +116,10 @@ func (s *System) guardProps(id, old string, at time.Duration) (timerProps, servi
 	service = append(s.asPID1Child("pullnode: go back to "+old, "guard-"+id, s.SwitchMax), end...)
 	service = append(service,
 		prop("TimeoutStartUSec", usec(2*time.Minute)),
-		run("ExecCondition", []string{s.Paths.Pullnode, "decide", id, "revert"}),
+		run("ExecCondition", s.Paths.Pullnode, "decide", id, "revert"),
 		// It fails when the switch has ended long ago.
-		run("ExecStartPre", []string{s.Paths.Systemctl, "stop", switchUnit(id)}, anyway),
-		run("ExecStart", []string{old + "/bin/switch-to-configuration", "test"}))
+		try("ExecStartPre", s.Paths.Systemctl, "stop", switchUnit(id)),
+		run("ExecStart", old+"/bin/switch-to-configuration", "test"))
 	return timerProps, s.withHandoff(service)
 }
 
