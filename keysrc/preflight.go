@@ -11,6 +11,10 @@ import (
 	"filippo.io/age/armor"
 )
 
+// maxShown recipients are listed of a file: enough to see whose it is, and an
+// answer to the agent stays small.
+const maxShown = 32
+
 // State is what preflight says of one file.
 type State string
 
@@ -128,6 +132,9 @@ func preflight(ids []age.Identity, m Meta) Result {
 		if ok {
 			opened++
 		}
+	}
+	if n := len(r.Recipients); n > maxShown {
+		r.Recipients = append(r.Recipients[:maxShown:maxShown], fmt.Sprintf("%d more", n-maxShown))
 	}
 	switch {
 	case m.Threshold < 1 || m.Threshold > len(m.Groups):
