@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -73,6 +75,10 @@ func DecideVerb(dir, id string, d activate.Decision) (exit int, err error) {
 	case err == nil:
 		return 1, nil
 	case d == activate.Revert && validID(id) == nil:
+		raw, _ := readRegular(filepath.Join(dir, "decision-"+id), 64, false)
+		if strings.TrimSpace(string(raw)) == string(activate.Confirm) {
+			return 1, err
+		}
 		return 0, err
 	}
 	return 1, err

@@ -43,10 +43,10 @@ func (f *fake) start(context.Context, string, []dbus.Property, ...dbus.PropertyC
 }
 
 var (
-	gone    = state{load: "not-found", active: "inactive"}
-	queued  = state{load: "loaded", active: "inactive", job: true}
-	running = state{load: "loaded", active: "active"}
-	noReply = errors.New("message recipient disconnected")
+	gone       = state{load: "not-found", active: "inactive"}
+	queued     = state{load: "loaded", active: "inactive", job: true}
+	running    = state{load: "loaded", active: "active"}
+	errNoReply = errors.New("message recipient disconnected")
 )
 
 func faked(t *testing.T, f *fake) *System {
@@ -61,8 +61,8 @@ func TestResultUnknownIsNotGone(t *testing.T) {
 		answers []any
 		want    activate.Result
 	}{
-		"nobody answers, then it runs": {[]any{noReply, noReply, running}, activate.Result{}},
-		"nobody answers, then gone":    {[]any{noReply, gone}, activate.Result{Lost: true}},
+		"nobody answers, then it runs": {[]any{errNoReply, errNoReply, running}, activate.Result{}},
+		"nobody answers, then gone":    {[]any{errNoReply, gone}, activate.Result{Lost: true}},
 		"about to start":               {[]any{queued}, activate.Result{}},
 		"gone":                         {[]any{gone}, activate.Result{Lost: true}},
 	} {
@@ -70,9 +70,9 @@ func TestResultUnknownIsNotGone(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
 	}
-	s := faked(t, &fake{answers: []any{noReply}})
+	s := faked(t, &fake{answers: []any{errNoReply}})
 	s.Patience = 1
-	if r, err := s.Result(ctx, "1"); !errors.Is(err, noReply) || r.Lost || r.Done {
+	if r, err := s.Result(ctx, "1"); !errors.Is(err, errNoReply) || r.Lost || r.Done {
 		t.Errorf("nobody ever answers: %+v, %v", r, err)
 	}
 }
@@ -87,7 +87,7 @@ func TestResultFromRecord(t *testing.T) {
 		"resources - -\n":          {Lost: true},
 		"exit-code exited fish \n": {Lost: true},
 	} {
-		s := faked(t, &fake{answers: []any{noReply}}) // a record needs no systemd
+		s := faked(t, &fake{answers: []any{errNoReply}}) // a record needs no systemd
 		if err := os.WriteFile(resultFile(s.Paths.Run, "1"), []byte(record), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +106,7 @@ func TestResultFromRecord(t *testing.T) {
 
 // A start whose answer is lost must not be made twice when it did happen.
 func TestStartWithLostAnswer(t *testing.T) {
-	f := &fake{answers: []any{gone, running}, onStart: func() error { return noReply }}
+	f := &fake{answers: []any{gone, running}, onStart: func() error { return errNoReply }}
 	if err := faked(t, f).StartTest(context.Background(), "1", "/nix/store/x"); err != nil || f.starts != 1 {
 		t.Errorf("%d starts, %v", f.starts, err)
 	}
