@@ -117,10 +117,17 @@ func (s *System) guardProps(id, old string, at time.Duration) (timerProps, servi
 	service = append(service,
 		prop("TimeoutStartUSec", usec(2*time.Minute)),
 		run("ExecCondition", s.Paths.Pullnode, "decide", id, "revert"),
-		// It fails when the switch has ended long ago.
-		try("ExecStartPre", s.Paths.Systemctl, "stop", switchUnit(id)),
+		s.stopSwitch(id),
 		run("ExecStart", old+"/bin/switch-to-configuration", "test"))
 	return timerProps, s.withHandoff(service)
+}
+
+// stopSwitch asks three times: a daemon-reexec, which may be the switch's own,
+// cuts the first request off, and the revert would run beside the switch. Each
+// fails without harm when the switch has ended long ago.
+func (s *System) stopSwitch(id string) dbus.Property {
+	stop := command{s.Paths.Systemctl, []string{s.Paths.Systemctl, "stop", switchUnit(id)}, true}
+	return prop("ExecStartPre", []command{stop, stop, stop})
 }
 
 func switchUnit(id string) string   { return "pullnode-switch-" + id + ".service" }
