@@ -1,0 +1,127 @@
+// Command pullnode keeps a NixOS machine at the newest commit that its operators
+// signed. One binary is the agent, the fetching process, the keys process and
+// the command line.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Exit statuses of every command.
+const (
+	exitOK      = 0
+	exitFailed  = 1
+	exitUsage   = 2
+	exitNotWell = 3 // the command worked and the node is not well
+)
+
+// version is set by the linker.
+var version = "0.1.0-dev"
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// command is one verb: one file each.
+type command struct {
+	args   string // after the name, for the usage line
+	short  string // what it does; empty for verbs that only units call
+	flags  func(*flag.FlagSet)
+	run    func(ctx context.Context, args []string, out io.Writer) error
+	minArg int
+	maxArg int
+}
+
+func commands() map[string]*command {
+	return map[string]*command{
+		"run":          runCommand(),
+		"status":       statusCommand(),
+		"history":      historyCommand(),
+		"verify":       verifyCommand(),
+		"init":         initCommand(),
+		"sync":         requestCommand("sync"),
+		"retry":        requestCommand("retry"),
+		"suspend":      requestCommand("suspend"),
+		"resume":       requestCommand("resume"),
+		"rollback":     requestCommand("rollback"),
+		"doctor":       doctorCommand(),
+		"check-config": checkCommand(),
+		"version":      versionCommand(),
+		"decide":       decideCommand(),
+		"fetch-child":  fetchChildCommand(),
+	}
+}
+
+const usage = `pullnode keeps a NixOS machine at the newest commit that you signed.
+
+  pullnode init             make a repository that nodes can trust
+  pullnode run [--once]     the node's loop
+  pullnode status           what this node runs and why
+  pullnode history [COMMIT] what was tried, and what became of it
+  pullnode verify [COMMIT]  explain a verdict; changes nothing
+  pullnode sync             ask the remote now
+  pullnode retry [COMMIT]   try again what was put back
+  pullnode suspend [--for 2h], resume
+  pullnode rollback [--to N]
+  pullnode doctor           try every part by itself
+  pullnode check-config F   check a settings file
+  pullnode version
+
+Most take --json. Exit status: 0 ok, 1 failed or refused, 2 usage,
+3 the command worked and the node is not well.
+`
+
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(args) == 0 || args[0] == "help" || args[0] == "--help" || args[0] == "-h" {
+		fmt.Fprint(stdout, usage)
+		return exitOK
+	}
+	c, ok := commands()[args[0]]
+	if !ok {
+		return report(stderr, usageError("unknown command %q%s; pullnode help lists them", args[0], nearest(args[0])))
+	}
+	return report(stderr, c.call(ctx, args[0], args[1:], stdout))
+}
+
+func (c *command) call(ctx context.Context, name string, args []string, out io.Writer) error {
+	fs := flag.NewFlagSet(name, flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	if c.flags != nil {
+		c.flags(fs)
+	}
+	// Flags may stand behind arguments, as people type them.
+	var rest []string
+	for {
+		if err := fs.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				fmt.Fprintf(out, "usage: pullnode %s %s\n%s\n", name, c.args, c.short)
+				fs.SetOutput(out)
+				fs.PrintDefaults()
+				return nil
+			}
+			return usageError("%s: %v", name, err)
+		}
+		if fs.NArg() == 0 {
+			break
+		}
+		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
+	}
+	if len(rest) < c.minArg || len(rest) > c.maxArg {
+		return usageError("usage: pullnode %s %s", name, c.args)
+	}
+	return c.run(ctx, rest, out)
+}
+
+func versionCommand() *command {
+	return &command{short: "print the version", run: func(_ context.Context, _ []string, out io.Writer) error {
+		_, err := fmt.Fprintln(out, "pullnode", version)
+		return err
+	}}
+}
