@@ -204,7 +204,7 @@ func TestHostileFetch(t *testing.T) {
 		"truncated": {func(w io.Writer) { io.WriteString(w, pkt("packfile\n")); bands(w, packs["delta bomb"].b[:200]) }, sync.BadData},
 		"cut pack": {func(w io.Writer) {
 			io.WriteString(w, pkt("packfile\n"))
-			bands(w, packs["delta bomb"].b[:200])
+			bands(w, packs["delta bomb"].b[:40])
 			io.WriteString(w, flushPkt)
 		}, sync.BadData},
 		"empty pack": {func(w io.Writer) {

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		panic("crash")
 	case "burn":
 		limitSelf(Limits{CPU: 1}.withDefaults())
-		for {
+		for n := 0; ; n++ {
 		}
 	case "chatter":
 		for {
