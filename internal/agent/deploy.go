@@ -120,7 +120,7 @@ func (a *Agent) record(o activate.Outcome) error {
 		Took: a.Now().Sub(at.Started), Why: o.Why, Generation: o.Generation}
 	a.Log.Info("try ended", "outcome", string(o.Name), "commit", at.Commit, "why", o.Why)
 	e.Result = map[activate.OutcomeName]string{activate.Kept: state.ResultKept, activate.Reverted: state.ResultReverted,
-		activate.Inconclusive: state.ResultInconclusive, activate.Stuck: state.ResultReverted}[o.Name]
+		activate.Inconclusive: state.ResultInconclusive, activate.Stuck: state.ResultStuck}[o.Name]
 	if e.Result == "" {
 		e.Result = state.ResultFailed
 	}
@@ -232,12 +232,8 @@ func (a *Agent) buildFailed(ctx context.Context, err error) error {
 	if b.Temporary() || b.Class == "build" || b.Class == "nix" {
 		e.Result = state.ResultFailed
 	}
-	now := a.Now().UTC()
-	c := a.pending.verified.Commit()
-	err = a.finish(e, func(s *state.State) {
-		s.Verdict = state.Verdict{Name: "FAILED", Commit: string(c.ID), Text: b.Text, Hint: b.Hint, When: now}
-	})
-	return err
+	a.status.BuildHint = b.Hint
+	return a.finish(e, nil)
 }
 
 func (a *Agent) quarantine(s *state.State, out, why, commit string) {

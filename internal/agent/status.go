@@ -40,6 +40,8 @@ type Status struct {
 
 	// Judged says that this process has seen the tip.
 	Judged bool `json:"-"`
+	// BuildHint says what would help the commit that gave no system.
+	BuildHint string `json:"-"`
 }
 
 // Commit is a commit as people see it.
@@ -100,17 +102,18 @@ func (a *Agent) gather(ctx context.Context) Status {
 		st.Sync, st.Health = "behind", "checking"
 	case s.Suspended || a.suspended():
 		st.Sync = "suspended"
-	case s.Verdict.Name == "FAILED":
-		st.Sync, st.Why = "failed", []string{s.Verdict.Text}
 	case s.Verdict.Name != "DEPLOY" && s.Verdict.Name != "UP-TO-DATE":
 		st.Sync, st.Why = "refused", []string{s.Verdict.Text}
 	case s.Verdict.Commit == s.Deployed.Commit:
 		st.Sync = "in-sync"
-	case st.Held != "" || last.Result == state.ResultReverted:
+	case last.Result == state.ResultReverted:
 		st.Sync, st.Health, st.Why = "held", "reverted", []string{last.Why}
-		if st.Held != "" && last.Why == "" {
-			st.Why = []string{st.Held}
-		}
+	case last.Result == state.ResultStuck:
+		st.Sync, st.Health, st.Why = "held", "stuck", []string{last.Why}
+	case last.Result == state.ResultFailed || last.Result == state.ResultRefused:
+		st.Sync, st.Why, st.Hint = "failed", []string{last.Why}, st.BuildHint
+	case s.Hold != nil:
+		st.Sync, st.Why = "held", []string{s.Hold.Why}
 	default:
 		st.Sync = "behind"
 		if last.Why != "" {

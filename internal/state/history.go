@@ -17,6 +17,7 @@ import (
 const (
 	ResultKept         = "kept"         // tried, healthy, committed
 	ResultReverted     = "reverted"     // tried, and the old system put back
+	ResultStuck        = "stuck"        // tried, and the old system could not be put back
 	ResultInconclusive = "inconclusive" // put back without proof that it is bad
 	ResultRefused      = "refused"      // not tried: trust, quarantine or a check before the switch
 	ResultFailed       = "failed"       // not tried: could not be fetched, built or switched to
