@@ -19,7 +19,22 @@ import (
 // processes.
 type cgroup struct{ dirs []string }
 
+// newCgroup makes the group.
 func newCgroup(name string) (*cgroup, error) {
+	g, err := findCgroup(name)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range g.dirs {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return nil, errors.Join(err, g.close())
+		}
+	}
+	return g, nil
+}
+
+// findCgroup says where the group is, whether it is there or not.
+func findCgroup(name string) (*cgroup, error) {
 	mounts, err := os.Open("/proc/self/mounts")
 	if err != nil {
 		return nil, err
@@ -31,11 +46,7 @@ func newCgroup(name string) (*cgroup, error) {
 		if len(f) < 4 || f[2] != "cgroup2" && (f[2] != "cgroup" || !strings.Contains(","+f[3]+",", ",name=systemd,")) {
 			continue
 		}
-		dir := filepath.Join(f[1], name)
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return g, errors.Join(err, g.close())
-		}
-		g.dirs = append(g.dirs, dir)
+		g.dirs = append(g.dirs, filepath.Join(f[1], name))
 	}
 	if len(g.dirs) == 0 {
 		return nil, errors.New("no control groups are mounted")

@@ -37,6 +37,7 @@ type Host struct {
 	Gateway string // this machine's address in the same network
 
 	dir    string // everything of this machine
+	owned  func() // gives up the claim to dir
 	binds  []Bind
 	net    *network
 	group  *cgroup
@@ -79,7 +80,7 @@ func Boot(ctx context.Context, o Options) (h *Host, err error) {
 			h = nil
 		}
 	}()
-	if h.dir, err = os.MkdirTemp("", "pullnode-lab-"); err != nil {
+	if h.dir, h.owned, err = claim(ctx); err != nil {
 		return h, err
 	}
 	if h.Root, err = makeRoot(ctx, base, h.dir); err != nil {
@@ -90,6 +91,9 @@ func Boot(ctx context.Context, o Options) (h *Host, err error) {
 	}
 	if o.Network {
 		if h.net, err = newNetwork(ctx); err != nil {
+			return h, err
+		}
+		if err := h.net.note(h.dir); err != nil {
 			return h, err
 		}
 		h.Addr, h.Gateway = h.net.guest, h.net.host
@@ -141,6 +145,7 @@ func (h *Host) Close() error {
 	}
 	if h.dir != "" {
 		errs = append(errs, removeRoot(h.dir))
+		h.owned()
 	}
 	return errors.Join(errs...)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -61,6 +63,11 @@ func (n *network) close() error {
 		err = nil
 	}
 	return errors.Join(err, ip(context.Background(), "netns del "+n.name))
+}
+
+// note keeps the network's number with the machine that has it, for sweep.
+func (n *network) note(dir string) error {
+	return os.WriteFile(filepath.Join(dir, "network"), []byte(n.name+" "+n.cable), 0o644)
 }
 
 // ip runs ip(8) with the words of its arguments.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,19 +60,38 @@ func (h *Host) Start(ctx context.Context) error {
 	defer console.Close()
 	cmd := exec.Command("/bin/sh", append([]string{"-c", h.group.enter("systemd-nspawn"), "nspawn"}, args...)...)
 	cmd.Stdout, cmd.Stderr = console, console
-	// The machine must not outlive a test that is killed, nor get its signals.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	// Its own session: an interrupt of the test is the test's business. And the
+	// machine dies with a test that is killed.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	if h.proc, err = launch(cmd); err != nil {
 		return err
 	}
-	p := &nspawn{cmd: cmd, ended: make(chan struct{})}
-	go func() { cmd.Wait(); close(p.ended) }()
-	h.proc = p
 	if err := h.ready(ctx); err != nil {
 		log, _ := os.ReadFile(h.consolePath())
 		return errors.Join(fmt.Errorf("%s does not come up: %w\n%s", h.Name, err, tail(log, 4000)), h.Kill9())
 	}
 	return nil
+}
+
+// launch starts cmd on a thread that lives as long as cmd: the kernel takes the
+// end of that thread for the death of the parent.
+func launch(cmd *exec.Cmd) (*nspawn, error) {
+	p := &nspawn{cmd: cmd, ended: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			cmd.Wait()
+			close(p.ended)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 func (h *Host) consolePath() string { return filepath.Join(h.dir, "console") }

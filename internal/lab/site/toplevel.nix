@@ -28,7 +28,7 @@ let
     slow."slow.service" = service "Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sleep 8";
     flap."flap.service" = service "ExecStart=/bin/sh -c 'sleep 2; exit 1'\nRestart=always\nRestartSec=1";
     badagent."pullnode.service.d/zz-bad.conf" = "[Service]\nExecStart=\nExecStart=/bin/false\n";
-    # Restarting the unit is not what brings the network back: stopping it is.
+    # The old system stops the unit, which brings the network back.
     netcut."netcut.service" = service "Type=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/env ip link set host0 down\nExecStop=/usr/bin/env ip link set host0 up";
   };
   flags = [ "good" "badactivate" "initchange" "noagent" "badcheck" "badloader" "badinit" "sysconf" ];
