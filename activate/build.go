@@ -41,10 +41,9 @@ func (e *BuildError) Temporary() bool {
 // commit itself with authority: evaluation and build are jobs of the Runner.
 type Builder struct {
 	Runner   Runner
-	Add      func(ctx context.Context, dir string) (StorePath, error) // nix-store --add-fixed
-	NarHash  func(ctx context.Context, p StorePath) (string, error)   // "sha256-…"
-	Scratch  string                                                   // root's own directory for exports
-	Dir      string                                                   // of flake.nix in the tree
+	Store    Store
+	Scratch  string // root's own directory for exports
+	Dir      string // of flake.nix in the tree
 	Attr     string
 	HostName string
 	Limits   sync.Limits
@@ -83,11 +82,11 @@ func (b *Builder) Resolve(ctx context.Context, v sync.Verified) (Candidate, erro
 	if err != nil {
 		return Candidate{}, &BuildError{Class: "lock", Text: err.Error(), Hint: "run nix flake lock, then commit flake.lock"}
 	}
-	path, err := b.Add(ctx, src)
+	path, err := b.Store.Add(ctx, src)
 	if err != nil {
 		return Candidate{}, err
 	}
-	nar, err := b.NarHash(ctx, path)
+	nar, err := b.Store.NarHash(ctx, path)
 	if err != nil {
 		return Candidate{}, err
 	}

@@ -200,27 +200,8 @@ func (s *System) command(ctx context.Context, argv ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// Add puts a directory into the store and gives its path.
-func (s *System) Add(ctx context.Context, dir string) (activate.StorePath, error) {
-	out, err := s.command(ctx, "nix-store", "--add-fixed", "--recursive", "sha256", dir)
-	if err != nil {
-		return "", fmt.Errorf("nix-store --add-fixed: %w: %s", err, out)
-	}
-	return activate.StorePath(out), nil
-}
-
-// NarHash gives "sha256-<base64>" of a store path.
-func (s *System) NarHash(ctx context.Context, p activate.StorePath) (string, error) {
-	out, err := s.command(ctx, "nix-hash", "--type", "sha256", "--base32", string(p))
-	if err != nil {
-		return "", fmt.Errorf("nix-hash: %w: %s", err, out)
-	}
-	sri, err := s.command(ctx, "nix", "--extra-experimental-features", "nix-command", "hash", "to-sri", "--type", "sha256", out)
-	if err != nil {
-		return "", fmt.Errorf("nix hash: %w: %s", err, sri)
-	}
-	return lastLine(sri), nil
-}
+// Store gives the nix store of this directory.
+func (s *System) Store() activate.Store { return activate.Store{Env: s.Environ()} }
 
 // Run runs a job as a plain child with its own process group.
 func (s *System) Run(ctx context.Context, j activate.Job) (activate.JobResult, error) {
@@ -257,5 +238,3 @@ func (s *System) Run(ctx context.Context, j activate.Job) (activate.JobResult, e
 
 func capped(b []byte, n int) []byte { return b[:min(len(b), n)] }
 func tail(b []byte, n int) []byte   { return b[max(0, len(b)-n):] }
-
-func lastLine(s string) string { return s[strings.LastIndexByte(s, '\n')+1:] }

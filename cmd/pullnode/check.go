@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"pullnode/activate"
+	"pullnode/activate/systemd"
 	"pullnode/internal/config"
 )
 
@@ -32,19 +33,18 @@ func decideCommand() *command {
 	var dir string
 	return &command{args: "ID confirm|revert", minArg: 2, maxArg: 2,
 		flags: func(fs *flag.FlagSet) { fs.StringVar(&dir, "dir", runDir, "directory of the decision file") },
-		run: func(_ context.Context, args []string, out io.Writer) error {
+		run: func(_ context.Context, args []string, _ io.Writer) error {
 			d := activate.Decision(args[1])
 			if d != activate.Confirm && d != activate.Revert {
 				return usageError("decide: %q is neither confirm nor revert", args[1])
 			}
-			got, err := activate.Decide(filepath.Clean(dir), args[0], d)
+			exit, err := systemd.DecideVerb(filepath.Clean(dir), args[0], d)
+			if exit == 0 {
+				return nil // it stands, even where it could not be written: see DecideVerb
+			}
 			if err != nil {
 				return err
 			}
-			fmt.Fprintln(out, got)
-			if got != d {
-				return exitError(exitFailed)
-			}
-			return nil
+			return exitError(exit)
 		}}
 }

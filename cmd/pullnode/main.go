@@ -85,6 +85,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	c, ok := commands()[args[0]]
 	if !ok {
+		c, ok = unitCommands()[args[0]]
+	}
+	if !ok {
 		return report(stderr, usageError("unknown command %q%s; pullnode help lists them", args[0], nearest(args[0])))
 	}
 	return report(stderr, c.call(ctx, args[0], args[1:], stdout))

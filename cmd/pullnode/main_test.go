@@ -241,7 +241,7 @@ func TestUsage(t *testing.T) {
 		{[]string{"check-config"}, exitUsage, "usage: pullnode check-config FILE"},
 		{[]string{"check-config", "/nonexistent"}, exitFailed, "no such file"},
 		{[]string{"status", "--run", "/nonexistent"}, exitFailed, "hint: systemctl status pullnode"},
-		{[]string{"run", "--config", "/nonexistent"}, exitFailed, "--root DIR"},
+		{[]string{"run", "--config", "/nonexistent"}, exitFailed, "no such file"},
 	} {
 		var out, errs bytes.Buffer
 		if got := run(c.args, &out, &errs); got != c.exit || !strings.Contains(errs.String(), c.say) {

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -66,7 +64,7 @@ func onePlace(c *config.Config, root string, log *slog.Logger) (*agent.Agent, er
 		return nil, err
 	}
 	a := &agent.Agent{Config: c, Store: store, Fetcher: fetcher, System: sys, Dirs: dirs, Log: log, Now: time.Now, Random: random}
-	a.Builder = builder(c, sys, sys.Add, sys.NarHash, dirs.Scratch, filepath.Join(root, "roots", "candidate"))
+	a.Builder = builder(c, sys, sys.Store(), dirs.Scratch, filepath.Join(root, "roots", "candidate"))
 	a.Activator = &activate.Activator{System: sys, Guard: c.GuardTimeout(), SwitchTimeout: c.Build.SwitchTimeout.D(),
 		Journal: agent.Journal{Store: store, Meta: a.Meta},
 		Health: &agent.Health{Timing: timing(c), Checks: checks,
@@ -88,13 +86,8 @@ func timing(c *config.Config) health.Timing {
 		Successes: c.Health.Successes, Failures: 3}
 }
 
-type (
-	addFunc = func(context.Context, string) (activate.StorePath, error)
-	narFunc = func(context.Context, activate.StorePath) (string, error)
-)
-
-func builder(c *config.Config, r activate.Runner, add addFunc, nar narFunc, scratch, link string) *activate.Builder {
-	return &activate.Builder{Runner: r, Add: add, NarHash: nar, Scratch: scratch, Dir: c.Dir, Attr: c.Toplevel(), HostName: c.HostName,
+func builder(c *config.Config, r activate.Runner, store activate.Store, scratch, link string) *activate.Builder {
+	return &activate.Builder{Runner: r, Store: store, Scratch: scratch, Dir: c.Dir, Attr: c.Toplevel(), HostName: c.HostName,
 		Limits: sync.Limits{Files: c.Fetch.MaxFiles}, Cores: c.Build.Cores, Eval: c.Build.EvalTimeout.D(), Build: c.Build.Timeout.D(),
 		Silent: c.Build.MaxSilentTime.D(), IFD: c.Build.AllowImportFromDerivation, RootLink: link}
 }
@@ -105,5 +98,3 @@ func random(d time.Duration) time.Duration {
 	}
 	return time.Duration(rand.Int64N(int64(d)))
 }
-
-var errNoRoot = fmt.Errorf("pullnode run as one process needs --root DIR, a directory of its own")

@@ -155,7 +155,8 @@ func (a *Agent) verify(want sync.Want) error {
 	if errors.Is(err, sync.ErrStale) {
 		return nil // asked for again at the next poll
 	}
-	verified, verdict := sync.Verified{}, sync.Verdict{}
+	var verified sync.Verified
+	var verdict sync.Verdict
 	if err != nil {
 		var ok bool
 		if verdict, ok = sync.StreamVerdict(err); !ok {

@@ -14,6 +14,7 @@ type Health struct {
 	Timing   health.Timing
 	Checks   []health.Named
 	Systemd  health.Systemd // nil where there is none
+	Ask      health.Ask     // RunAll when nil
 	Watch    []string
 	Lifeline *health.Lifeline
 
@@ -22,7 +23,7 @@ type Health struct {
 
 // Baseline asks the running system before the switch.
 func (h *Health) Baseline(ctx context.Context) (json.RawMessage, error) {
-	b, err := health.TakeBaseline(ctx, h.Systemd, h.Watch, h.Checks, nil)
+	b, err := health.TakeBaseline(ctx, h.Systemd, h.Watch, h.Checks, h.Ask)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +36,7 @@ func (h *Health) Judge(ctx context.Context, baseline json.RawMessage) activate.J
 	if err := json.Unmarshal(baseline, &b); err != nil {
 		return activate.Judgement{Inconclusive: true, Why: fmt.Sprintf("the baseline in the journal is damaged: %v", err)}
 	}
-	h.last = health.Judge{Timing: h.Timing, Checks: h.Checks, Baseline: b, Systemd: h.Systemd, Watch: h.Watch, Lifeline: h.Lifeline}.Run(ctx)
+	h.last = health.Judge{Timing: h.Timing, Checks: h.Checks, Baseline: b, Systemd: h.Systemd, Ask: h.Ask, Watch: h.Watch, Lifeline: h.Lifeline}.Run(ctx)
 	return judgement(h.last)
 }
 
@@ -60,7 +61,11 @@ func (h *Health) Recheck(ctx context.Context, _ json.RawMessage) activate.Judgem
 			}
 		}
 	}
-	r := h.last.Recheck(health.RunAll(ctx, again), failed)
+	ask := h.Ask
+	if ask == nil {
+		ask = health.RunAll
+	}
+	r := h.last.Recheck(ask(ctx, again), failed)
 	if r.Verdict == health.Inconclusive {
 		return judgement(r)
 	}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"pullnode/activate/health"
+	"pullnode/activate/systemd"
+	"pullnode/internal/config"
+	"pullnode/sync/fetch"
+)
+
+// unitCommands are the verbs that only units call; nobody types them.
+func unitCommands() map[string]*command {
+	return map[string]*command{
+		"dirs": {run: func(context.Context, []string, io.Writer) error {
+			for _, d := range ownDirs {
+				if err := os.MkdirAll(d.path, d.mode); err != nil {
+					return err
+				}
+				if err := os.Chmod(d.path, d.mode); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		"record": {minArg: 1, maxArg: 1, run: func(_ context.Context, args []string, _ io.Writer) error {
+			return systemd.Record(runDir, args[0], os.Getenv)
+		}},
+		"clean-loader": {minArg: 1, maxArg: 1, run: func(_ context.Context, args []string, _ io.Writer) error {
+			return systemd.CleanLoader(args[0])
+		}},
+		"ask-checks": {minArg: 1, maxArg: 1, run: func(ctx context.Context, args []string, out io.Writer) error {
+			var settings map[string]json.RawMessage
+			if err := json.Unmarshal([]byte(args[0]), &settings); err != nil {
+				return err
+			}
+			return health.Serve(ctx, settings, out)
+		}},
+		"sync-daemon": configCommand(syncDaemon),
+		"lifeline":    configCommand(lifeline),
+	}
+}
+
+func configCommand(do func(context.Context, *config.Config) error) *command {
+	var path string
+	return &command{flags: func(fs *flag.FlagSet) {
+		fs.StringVar(&path, "config", "/etc/pullnode/pullnode.json", "settings file")
+	}, run: func(ctx context.Context, _ []string, _ io.Writer) error {
+		c, err := config.Load(path)
+		if err != nil {
+			return err
+		}
+		return do(ctx, c)
+	}}
+}
+
+// unitCredential points at what systemd delivered to this unit alone, under the
+// names "<remote>.token" and "<remote>.key".
+func unitCredential(r config.Remote) fetch.Auth {
+	a := credential(r.Auth)
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	if dir == "" {
+		return a
+	}
+	if a.TokenFile != "" {
+		a.TokenFile = filepath.Join(dir, r.Name+".token")
+	}
+	if a.KeyFile != "" {
+		a.KeyFile = filepath.Join(dir, r.Name+".key")
+	}
+	return a
+}
+
+// syncDaemon is pullnode-sync.service.
+func syncDaemon(ctx context.Context, c *config.Config) error {
+	child, err := childCommand()
+	if err != nil {
+		return err
+	}
+	creds := map[string]fetch.Auth{}
+	for _, r := range c.Remotes {
+		creds[r.Name] = unitCredential(r)
+	}
+	s, err := fetch.New(fetch.Config{WantPath: wantPath, AnswerPath: syncDir + "/answer", ReportPath: syncDir + "/report",
+		RepoDir: syncDir + "/repo", Credentials: creds, Limits: fetchLimits(c), Child: child,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))})
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
+}
+
+// lifeline is the unit that asks every remote anew: one that answers is enough.
+func lifeline(ctx context.Context, c *config.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, 45*time.Second)
+	defer cancel()
+	answers := make(chan error, len(c.Remotes))
+	for _, r := range c.Remotes {
+		go func() {
+			answers <- fetch.LsRemote(ctx, fetch.Options{Name: r.Name, URL: r.URL, Limits: fetchLimits(c)}, unitCredential(r), c.Branch)
+		}()
+	}
+	var errs []error
+	for range c.Remotes {
+		err := <-answers
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
