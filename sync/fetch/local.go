@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -35,7 +36,8 @@ func (l *localLink) open(ctx context.Context) (session, error) {
 		return nil, &Error{Class: c, Text: oneLine(err.Error()), Err: err}
 	}
 	s := &localSession{}
-	s.cmd = exec.CommandContext(ctx, "git", "-c", "safe.directory="+l.path, "upload-pack", l.path)
+	dir := l.gitDir()
+	s.cmd = exec.CommandContext(ctx, "git", "-c", "safe.directory="+dir, "upload-pack", "--strict", dir)
 	s.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "HOME=/nonexistent", "GIT_PROTOCOL=version=2",
 		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null"}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -54,6 +56,16 @@ func (l *localLink) open(ctx context.Context) (session, error) {
 		return nil, local("run git", err)
 	}
 	return s, nil
+}
+
+// gitDir is the directory that git checks the owner of: of a work tree the .git
+// in it, spelled as git spells it, or the exception does not match.
+func (l *localLink) gitDir() string {
+	dir := filepath.Clean(l.path)
+	if fi, err := os.Stat(filepath.Join(dir, ".git")); err == nil && fi.IsDir() {
+		return filepath.Join(dir, ".git")
+	}
+	return dir
 }
 
 type localSession struct {
