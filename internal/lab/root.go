@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -48,29 +47,4 @@ func removeRoot(dir string) error {
 		return fmt.Errorf("unmount %s: %w", dir, err)
 	}
 	return os.RemoveAll(dir)
-}
-
-// GoBinary builds a command of this module, static, and gives its path in the
-// cache directory. Go's own cache makes the second call cheap. Builds of one
-// command wait for each other; the file is replaced, never changed.
-func GoBinary(ctx context.Context, pkg string) (string, error) {
-	if err := need("go", "golang"); err != nil {
-		return "", err
-	}
-	dir := filepath.Join(CacheDir(), "bin")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, filepath.Base(pkg))
-	unlock, err := lockFile(ctx, path+".lock")
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path+".new", pkg)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
-	}
-	return path, os.Rename(path+".new", path)
 }

@@ -44,8 +44,24 @@ func TestMachine(t *testing.T) {
 			t.Fatal(err)
 		}
 		is(ctx, t, h, a)
-		if err := h.Install(ctx, b); err != nil {
-			t.Fatal(err)
+		// The old system's "boot" gives the new one an entry and stays the default:
+		// what trying a system by a reboot needs.
+		run(ctx, t, h, "nix-env", "-p", "/nix/var/nix/profiles/system", "--set", b)
+		if got := do(ctx, t, h, a, "boot"); got != 0 {
+			t.Fatalf("boot of A: %d", got)
+		}
+		if got, err := h.BootDefault(); err != nil || got != a {
+			t.Errorf("the default after boot of A: %s, %v", got, err)
+		}
+		if raw, err := h.Read("/boot/loader/entries/nixos-generation-2.conf"); err != nil || !strings.Contains(string(raw), "init="+b+"/init ") {
+			t.Errorf("the entry of B: %q, %v", raw, err)
+		}
+		if got := do(ctx, t, h, b, "switch"); got != 0 {
+			t.Fatalf("switch to B: %d", got)
+		}
+		is(ctx, t, h, b)
+		if got, err := h.BootDefault(); err != nil || got != b {
+			t.Errorf("the default after switch to B: %s, %v", got, err)
 		}
 		if err := h.Reboot(ctx); err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"net"
 	"strings"
 	"testing"
 )
@@ -138,6 +139,21 @@ func TestModes(t *testing.T) {
 		ping := func() bool { return ip(ctx, "neigh flush dev", h.net.cable) == nil && reachable(h) }
 		if !reachable(h) {
 			t.Fatal("the machine cannot be reached")
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort(h.Gateway, "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		go func() {
+			for c, err := l.Accept(); err == nil; c, err = l.Accept() {
+				c.Write([]byte("hello\n"))
+				c.Close()
+			}
+		}()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		if got := run(ctx, t, h, "bash", "-c", "cat < /dev/tcp/"+h.Gateway+"/"+port); got != "hello" {
+			t.Errorf("from the machine: %q", got)
 		}
 		for _, c := range []struct {
 			mode  string
