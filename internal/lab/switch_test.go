@@ -119,6 +119,10 @@ func TestExitStatuses(t *testing.T) {
 				t.Errorf("after %s and back app is %s", c.mode, got)
 			}
 		}
+		// A change of system.conf re-executes PID 1, which answers nobody meanwhile.
+		if got := run(ctx, t, h, "sh", "-c", "journalctl --boot --quiet _PID=1 | grep -ci reexecut || true"); got == "0" {
+			t.Error("PID 1 was never re-executed")
+		}
 		lock := "exec 9>>/run/nixos/switch-to-configuration.lock; flock -n 9 && exec "
 		if got := status(ctx, t, h, "sh", "-c", lock+a+"/bin/switch-to-configuration test"); got != 11 {
 			t.Errorf("with the lock taken: %d, want 11", got)
