@@ -1,0 +1,214 @@
+package activate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// machine is a System that lives in memory and outlives the activator, as the
+// real one outlives the agent. It breaks the promise for no one: a switch that
+// was started ends, a decision that was made stands.
+type machine struct {
+	boot     string
+	running  StorePath
+	byDeflt  StorePath
+	exits    map[StorePath]int // of switch-to-configuration test
+	results  map[string]Result
+	decision Decision
+	armed    bool
+}
+
+var errCut = errors.New("cut off here")
+
+func newMachine() *machine {
+	return &machine{boot: "b1", running: "old", byDeflt: "old", exits: map[StorePath]int{}, results: map[string]Result{}}
+}
+
+func (m *machine) Facts(context.Context) (Facts, error) {
+	return Facts{Running: m.running, Default: m.byDeflt, BootID: m.boot, Now: time.Hour}, nil
+}
+func (m *machine) StartTest(_ context.Context, id string, p StorePath) error {
+	if _, ok := m.results[id]; !ok {
+		if e := m.exits[p]; e != 1 && e != 11 && e != 100 {
+			m.running = p
+		}
+		m.results[id] = Result{Done: true, Exit: m.exits[p]}
+	}
+	return nil
+}
+func (m *machine) Result(_ context.Context, id string) (Result, error) {
+	if r, ok := m.results[id]; ok {
+		return r, nil
+	}
+	return Result{Lost: true}, nil
+}
+func (m *machine) StopTest(context.Context, string) error { return nil }
+func (m *machine) Arm(context.Context, Guard) error       { m.armed = true; return nil }
+func (m *machine) Disarm(context.Context, string) error   { m.armed = false; return nil }
+func (m *machine) SetProfile(_ context.Context, p StorePath) (int, error) {
+	m.byDeflt = p
+	return 2, nil
+}
+func (m *machine) Boot(context.Context, string, StorePath) error { return nil }
+func (m *machine) Decide(_ string, d Decision) (Decision, error) {
+	if m.decision == "" {
+		m.decision = d
+	}
+	return m.decision, nil
+}
+
+// powerCut boots what is the default, without the try's units.
+func (m *machine) powerCut() {
+	m.boot, m.running, m.armed, m.decision, m.results = m.boot+"+", m.byDeflt, false, "", map[string]Result{}
+}
+
+// journal is a Journal whose n-th Save is the last thing that its process does.
+type journal struct {
+	at    *Attempt
+	saves int
+	cut   int // after this many saves; 0 never
+}
+
+func (j *journal) Save(a Attempt) error {
+	j.at, j.saves = &a, j.saves+1
+	if j.saves == j.cut {
+		return errCut
+	}
+	return nil
+}
+func (j *journal) Load() (Attempt, bool, error) {
+	if j.at == nil {
+		return Attempt{}, false, nil
+	}
+	return *j.at, true, nil
+}
+func (j *journal) End() error { j.at = nil; return nil }
+
+type verdicts struct{ now, recheck Judgement }
+
+func (verdicts) Baseline(context.Context) (json.RawMessage, error)    { return nil, nil }
+func (v verdicts) Judge(context.Context, json.RawMessage) Judgement   { return v.now }
+func (v verdicts) Recheck(context.Context, json.RawMessage) Judgement { return v.recheck }
+
+var (
+	good = verdicts{Judgement{Healthy: true}, Judgement{Healthy: true}}
+	bad  = verdicts{Judgement{Why: "ill"}, Judgement{Healthy: true}}
+)
+
+func activator(m *machine, j *journal, h Health) *Activator {
+	return &Activator{System: m, Journal: j, Health: h, Guard: time.Minute, SwitchTimeout: time.Second, Poll: time.Millisecond}
+}
+
+func TestOutcomes(t *testing.T) {
+	for name, c := range map[string]struct {
+		exit    int
+		health  verdicts
+		want    OutcomeName
+		running StorePath
+	}{
+		"healthy":           {0, good, Kept, "new"},
+		"a unit failed":     {4, good, Kept, "new"}, // health decides, not the exit status
+		"ill":               {0, bad, Reverted, "old"},
+		"ill on both":       {0, verdicts{Judgement{Why: "ill"}, Judgement{}}, Inconclusive, "old"},
+		"nobody could say":  {0, verdicts{Judgement{Inconclusive: true}, Judgement{Healthy: true}}, Inconclusive, "old"},
+		"activation failed": {2, good, Reverted, "old"},
+		"died half way":     {255, good, Reverted, "old"},
+		"refused":           {1, good, NotStarted, "old"},
+		"somebody else":     {11, good, NotStarted, "old"},
+		"needs a reboot":    {100, good, NeedsReboot, "old"},
+	} {
+		m, j := newMachine(), &journal{}
+		m.exits["new"] = c.exit
+		o, err := activator(m, j, c.health).Try(t.Context(), "1", "new", false)
+		if err != nil || o.Name != c.want || m.running != c.running || m.armed || j.at != nil {
+			t.Errorf("%s: %s %q, %v; runs %s, guard %v, journal %v", name, o.Name, o.Why, err, m.running, m.armed, j.at)
+		}
+		if (m.byDeflt == "new") != (c.want == Kept) {
+			t.Errorf("%s: boots %s", name, m.byDeflt)
+		}
+	}
+}
+
+// Wherever the process dies, with the machine running on or losing power, the
+// next one ends the try: in the new system proven healthy or in the old one, with
+// the boot default the same and nothing left armed.
+func TestCutAtEveryPhase(t *testing.T) {
+	for name, h := range map[string]verdicts{"good": good, "bad": bad} {
+		for _, power := range []bool{false, true} {
+			for cut := 1; cut <= 8; cut++ {
+				t.Run(fmt.Sprintf("%s/power=%v/%d", name, power, cut), func(t *testing.T) {
+					m, j := newMachine(), &journal{cut: cut}
+					_, err := activator(m, j, h).Try(t.Context(), "1", "new", false)
+					if err == nil {
+						return // this try takes fewer steps
+					}
+					if !errors.Is(err, errCut) {
+						t.Fatal(err)
+					}
+					if power {
+						m.powerCut()
+					}
+					j.cut = 0
+					o, ok, err := activator(m, j, h).Resume(t.Context())
+					if !ok || err != nil {
+						t.Fatalf("resume: %v %v", ok, err)
+					}
+					if m.armed || j.at != nil || m.running != m.byDeflt {
+						t.Errorf("%s: runs %s, boots %s, guard %v", o.Name, m.running, m.byDeflt, m.armed)
+					}
+					if name == "bad" && (m.running != "old" || o.Name == Kept) {
+						t.Errorf("the bad system is %s, %s runs", o.Name, m.running)
+					}
+					if power && o.Name == Reverted {
+						t.Error("a power cut was held against the system")
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestUnknownPhaseReverts(t *testing.T) {
+	m := newMachine()
+	m.running = "new"
+	j := &journal{at: &Attempt{ID: "1", Phase: "from-the-future", Candidate: "new", Prev: "old", BootID: m.boot}}
+	o, _, err := activator(m, j, good).Resume(t.Context())
+	if err != nil || m.running != "old" || o.Name != Inconclusive {
+		t.Errorf("%s, %v; %s runs", o.Name, err, m.running)
+	}
+}
+
+// The guard was first: the agent follows, even with a healthy system.
+func TestGuardWins(t *testing.T) {
+	m, j := newMachine(), &journal{}
+	m.decision = Revert
+	o, err := activator(m, j, good).Try(t.Context(), "1", "new", false)
+	if err != nil || o.Name != Inconclusive || m.running != "old" || m.byDeflt != "old" {
+		t.Errorf("%s %v; runs %s, boots %s", o.Name, err, m.running, m.byDeflt)
+	}
+}
+
+// Of many who decide at once exactly one decides, and all learn the same.
+func TestDecisionRace(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 1000 {
+		id := fmt.Sprint(i)
+		got := make(chan Decision, 2)
+		for _, d := range []Decision{Confirm, Revert} {
+			go func() {
+				g, err := Decide(dir, id, d)
+				if err != nil {
+					t.Error(err)
+				}
+				got <- g
+			}()
+		}
+		if a, b := <-got, <-got; a != b || a == "" {
+			t.Fatalf("%d: %q and %q", i, a, b)
+		}
+	}
+}
