@@ -249,3 +249,33 @@ func TestUsage(t *testing.T) {
 		}
 	}
 }
+
+// A rebuild by hand is held, not undone, until resume or another system.
+func TestManualSwitchIsHeld(t *testing.T) {
+	h := newHost(t, nil)
+	h.cycle()
+	link := filepath.Join(h.root, "run", "current-system")
+	one, _ := os.Readlink(link)
+	h.page("two\n")
+	h.r.Commit("alice", "two")
+	h.want(h.cycle(), "in-sync", "healthy", "two")
+	byHand := func() {
+		os.Remove(link)
+		if err := os.Symlink(one, link); err != nil {
+			t.Fatal(err)
+		}
+		h.a.Store.Close()
+		a, err := onePlace(h.a.Config, h.root, slog.New(slog.NewTextHandler(io.Discard, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.a = a
+	}
+	byHand()
+	h.want(h.cycle(), "held", "healthy", "one")
+	h.page("three\n")
+	h.r.Commit("alice", "another system")
+	h.want(h.cycle(), "in-sync", "healthy", "three")
+	byHand()
+	h.want(h.cycle(), "held", "healthy", "one")
+}

@@ -52,6 +52,7 @@ type Agent struct {
 
 	pending *pending     // owned by the goroutine of Run
 	asked   *state.Entry // what a rollback goes back to, while it does
+	resumed bool         // the operator asked to go on: a foreign generation is given up
 	status  Status
 }
 
@@ -84,6 +85,7 @@ func (a *Agent) Cycle(ctx context.Context) (time.Duration, error) {
 		if err := a.deploy(ctx); err != nil {
 			return 0, err
 		}
+		a.resumed = false
 	}
 	if a.pending != nil && !a.pending.retryAt.IsZero() {
 		wait = min(wait, max(a.pending.retryAt.Sub(a.Now()), time.Second))

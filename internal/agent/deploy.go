@@ -32,6 +32,9 @@ func (a *Agent) deploy(ctx context.Context) error {
 		log.Info("nothing to do", "toplevel", cand.Out)
 		return a.unchanged(cand.Out)
 	}
+	if err := a.foreign(f, cand.Out); err != nil {
+		return err
+	}
 	if why := a.heldBack(f, cand.Out); why != "" {
 		a.pending.retryAt = a.nextTry(cand.Out)
 		if a.pending.retryAt.IsZero() {
@@ -88,6 +91,22 @@ func (a *Agent) heldBack(f activate.Facts, out activate.StorePath) string {
 		return s.Hold.Why
 	}
 	return ""
+}
+
+// foreign holds the node when somebody else switched it away from what was
+// deployed: a rebuild by hand stays until a commit with another system, resume or
+// retry.
+func (a *Agent) foreign(f activate.Facts, out activate.StorePath) error {
+	s := a.Store.State()
+	if a.resumed || s.Hold != nil || f.Running == "" || f.Running == out || s.Deployed.Toplevel != string(out) || a.Config.Operation == config.Boot {
+		return nil
+	}
+	a.Log.Warn("foreign generation", "running", f.Running, "deployed", out)
+	return a.Store.Update(func(s *state.State) error {
+		s.Hold = &state.Hold{Why: fmt.Sprintf("%s was switched to by somebody else; waiting for a commit with another system, or: pullnode resume", f.Running),
+			Since: a.Now().UTC(), Toplevel: string(out)}
+		return nil
+	})
 }
 
 func (a *Agent) nextTry(out activate.StorePath) time.Time {

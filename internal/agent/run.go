@@ -148,13 +148,13 @@ func (a *Agent) handle(ctx context.Context, r Request) error {
 			return nil
 		})
 	case "resume":
-		a.status.Held, a.status.Judged = "", false
+		a.status.Held, a.status.Judged, a.resumed = "", false, true
 		return a.Store.Update(func(s *state.State) error {
 			s.Suspended, s.SuspendedUntil, s.Hold, s.Failure = false, nil, nil, state.Failure{}
 			return nil
 		})
 	case "retry":
-		a.status.Held, a.status.Judged = "", false
+		a.status.Held, a.status.Judged, a.resumed = "", false, true
 		return a.Store.Update(func(s *state.State) error {
 			for out, q := range s.Quarantine {
 				if r.Commit == "" || strings.HasPrefix(q.Commit, r.Commit) {

@@ -104,6 +104,8 @@ func (a *Agent) gather(ctx context.Context) Status {
 		st.Sync = "suspended"
 	case s.Verdict.Name != "DEPLOY" && s.Verdict.Name != "UP-TO-DATE":
 		st.Sync, st.Why = "refused", []string{s.Verdict.Text}
+	case s.Hold != nil:
+		st.Sync, st.Why = "held", []string{s.Hold.Why}
 	case s.Verdict.Commit == s.Deployed.Commit:
 		st.Sync = "in-sync"
 	case last.Result == state.ResultReverted:
@@ -112,8 +114,6 @@ func (a *Agent) gather(ctx context.Context) Status {
 		st.Sync, st.Health, st.Why = "held", "stuck", []string{last.Why}
 	case last.Result == state.ResultFailed || last.Result == state.ResultRefused:
 		st.Sync, st.Why, st.Hint = "failed", []string{last.Why}, st.BuildHint
-	case s.Hold != nil:
-		st.Sync, st.Why = "held", []string{s.Hold.Why}
 	default:
 		st.Sync = "behind"
 		if last.Why != "" {
