@@ -54,6 +54,12 @@ type Agent struct {
 	asked   *state.Entry // what a rollback goes back to, while it does
 	resumed bool         // the operator asked to go on: a foreign generation is given up
 	status  Status
+	// below are the ancestors of the T that they are of, as the file has them:
+	// every poll asks, and there may be many thousands.
+	below struct {
+		of    string
+		known map[sync.ID]bool
+	}
 }
 
 // pending is an accepted tip that is not yet dealt with. It lives in memory

@@ -88,6 +88,17 @@ func (a *Agent) ancestorsPath() string { return filepath.Join(a.Dirs.State, "anc
 // ancestors reads the ids of T's ancestors. The file names the T that it is for:
 // one for another T, or a damaged one, is as good as none.
 func (a *Agent) ancestors(trusted string) (map[sync.ID]bool, error) {
+	if a.below.of == trusted && a.below.known != nil {
+		return a.below.known, nil
+	}
+	known, err := a.readAncestors(trusted)
+	if err == nil {
+		a.below.of, a.below.known = trusted, known
+	}
+	return known, err
+}
+
+func (a *Agent) readAncestors(trusted string) (map[sync.ID]bool, error) {
 	raw, err := os.ReadFile(a.ancestorsPath())
 	if err != nil {
 		return nil, err
@@ -138,5 +149,6 @@ func (a *Agent) addAncestors(old string, v sync.Verified) error {
 		b.WriteString(string(id) + "\n")
 	}
 	b.WriteString("end\n")
+	a.below.of, a.below.known = "", nil // read back: what is used is what is on disk
 	return durable.WriteFile(a.ancestorsPath(), []byte(b.String()), 0o600)
 }

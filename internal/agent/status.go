@@ -77,8 +77,13 @@ func (a *Agent) gather(ctx context.Context) Status {
 	st.Written = a.Now().UTC()
 	st.Alerts = append(st.Alerts, a.Store.Alerts()...)
 	st.Sync, st.Health = "starting", "unknown"
+	list, err := a.Store.History(200)
+	if err != nil {
+		a.Log.Error("history", "err", err)
+	}
+	known := past(list)
 	if d := s.Deployed; d.Commit != "" {
-		st.Running = a.known(d.Commit)
+		st.Running = known.commit(d.Commit)
 		st.Running.When, st.Toplevel, st.Gen = d.When, d.Toplevel, d.Generation
 		st.Health = "healthy"
 	}
@@ -94,9 +99,9 @@ func (a *Agent) gather(ctx context.Context) Status {
 	}
 	st.Verdict, st.Hint = s.Verdict.Name, s.Verdict.Hint
 	if s.Verdict.Commit != s.Deployed.Commit {
-		st.Wanted = a.known(s.Verdict.Commit)
+		st.Wanted = known.commit(s.Verdict.Commit)
 	}
-	last := a.last(s.Verdict.Commit)
+	last := known.last(s.Verdict.Commit)
 	switch {
 	case s.Attempt != nil:
 		st.Sync, st.Health = "behind", "checking"
@@ -123,20 +128,20 @@ func (a *Agent) gather(ctx context.Context) Status {
 	return st
 }
 
-// known gives what the history knows of a commit.
-func (a *Agent) known(id string) *Commit {
-	e := a.last(id)
+// past is the newest part of the history, read once for a status.
+type past []state.Entry
+
+// commit gives what the history knows of a commit.
+func (p past) commit(id string) *Commit {
+	e := p.last(id)
 	return &Commit{ID: id, Subject: e.Subject, Signer: e.Signer, When: e.Time}
 }
 
-func (a *Agent) last(id string) state.Entry {
-	list, err := a.Store.History(200)
-	if err != nil {
-		return state.Entry{}
-	}
-	for i := len(list) - 1; i >= 0; i-- {
-		if list[i].Commit == id {
-			return list[i]
+// last gives the newest entry of a commit, the zero one when there is none.
+func (p past) last(id string) state.Entry {
+	for i := len(p) - 1; i >= 0; i-- {
+		if p[i].Commit == id {
+			return p[i]
 		}
 	}
 	return state.Entry{}
