@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/http/cgi"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -58,9 +57,7 @@ func newHost(t *testing.T, settings map[string]any) *host {
 	h.r.Write("site/index.html", "one\n")
 	h.r.Signers("alice")
 	intro := h.r.Commit("alice", "introduce")
-	execPath := strings.TrimSpace(h.r.Git("--exec-path"))
-	backend := &cgi.Handler{Path: execPath + "/git-http-backend", Stderr: io.Discard, Env: []string{"GIT_PROJECT_ROOT=" + filepath.Dir(h.r.Dir),
-		"GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"}}
+	backend := h.r.Handler()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if h.down {
 			w.WriteHeader(http.StatusServiceUnavailable)

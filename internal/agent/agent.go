@@ -66,7 +66,6 @@ type Agent struct {
 // only: after a restart the answer is asked for again and verified again.
 type pending struct {
 	verified sync.Verified
-	verdict  sync.Verdict
 	since    time.Time
 	retryAt  time.Time
 	tries    int
@@ -187,7 +186,7 @@ func (a *Agent) verify(want sync.Want) error {
 	if a.pending != nil && a.pending.verified.Commit().Digest == verified.Commit().Digest {
 		return nil
 	}
-	a.pending = &pending{verified: verified, verdict: verdict, since: a.Now()}
+	a.pending = &pending{verified: verified, since: a.Now()}
 	return nil
 }
 

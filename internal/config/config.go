@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"pullnode/internal/registry"
@@ -229,9 +228,4 @@ func (c *Config) GuardTimeout() time.Duration {
 	const watchdog, margin = time.Minute, 2 * time.Minute
 	checks := max(c.Health.Window, c.Lifeline.Window)
 	return c.Build.SwitchTimeout.D() + c.Health.Settle.D() + checks.D() + 2*watchdog + margin
-}
-
-// IsLocal says whether the remote is a directory of this machine.
-func (r Remote) IsLocal() bool {
-	return strings.HasPrefix(r.URL, "/") || strings.HasPrefix(r.URL, "file://")
 }

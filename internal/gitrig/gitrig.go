@@ -8,6 +8,9 @@ package gitrig
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/cgi"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,14 +35,6 @@ func New(tb testing.TB) *Repo {
 	r := &Repo{Dir: filepath.Join(tb.TempDir(), "repo"), Keys: tb.TempDir(), tb: tb}
 	r.run("", "git", "init", "-q", "-b", "main", r.Dir)
 	return r
-}
-
-// Clone makes a second work tree with the same keys.
-func (r *Repo) Clone() *Repo {
-	r.tb.Helper()
-	c := &Repo{Dir: filepath.Join(r.tb.TempDir(), "repo"), Keys: r.Keys, tb: r.tb, tick: r.tick}
-	r.run("", "git", "clone", "-q", r.Dir, c.Dir)
-	return c
 }
 
 func (r *Repo) run(stdin, name string, args ...string) string {
@@ -159,4 +154,12 @@ func (r *Repo) RawCommit(raw string) string {
 // Introduction gives "<commit>@<fingerprint>" for a commit signed by key.
 func (r *Repo) Introduction(commit, key string) string {
 	return commit + "@" + r.Fingerprint(key)
+}
+
+// Handler serves the repository as /repo by git's own HTTP server program.
+func (r *Repo) Handler() http.Handler {
+	r.tb.Helper()
+	return &cgi.Handler{Path: r.Git("--exec-path") + "/git-http-backend", Stderr: io.Discard, InheritEnv: []string{"PATH"},
+		Env: []string{"GIT_PROJECT_ROOT=" + filepath.Dir(r.Dir), "GIT_HTTP_EXPORT_ALL=1",
+			"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"}}
 }

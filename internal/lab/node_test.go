@@ -3,14 +3,9 @@ package lab
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"maps"
 	"net"
 	"net/http"
-	"net/http/cgi"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -125,8 +120,6 @@ func (n *node) serve() string {
 		n.t.Fatal(err)
 	}
 	n.t.Cleanup(func() { l.Close() })
-	go http.Serve(l, &cgi.Handler{Path: strings.TrimSpace(n.r.Git("--exec-path")) + "/git-http-backend", Stderr: io.Discard,
-		Env: []string{"GIT_PROJECT_ROOT=" + filepath.Dir(n.r.Dir), "GIT_HTTP_EXPORT_ALL=1", "PATH=" + os.Getenv("PATH"),
-			"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"}})
+	go http.Serve(l, n.r.Handler())
 	return l.Addr().String()
 }
