@@ -105,7 +105,7 @@ func (a *Activator) check(ctx context.Context, at *Attempt) error {
 	case j.Healthy:
 		return a.to(at, Committing)
 	default:
-		at.Reason, at.Inconclusive = j.Why, j.Inconclusive
+		at.Reason, at.Inconclusive, at.Report = j.Why, j.Inconclusive, j.Report
 	}
 	return a.to(at, Reverting)
 }
@@ -175,14 +175,23 @@ func (a *Activator) revert(ctx context.Context, at *Attempt) (Outcome, bool, err
 // judge asks on the old system whether what failed is any better there. If not,
 // the candidate is not proven bad.
 func (a *Activator) judge(ctx context.Context, at Attempt) (Outcome, error) {
-	if at.Inconclusive {
-		return a.end(at, Outcome{Name: Inconclusive})
-	}
-	if j := a.Health.Recheck(ctx, at.Baseline); !j.Healthy {
-		if err := ctx.Err(); err != nil {
-			return Outcome{}, err
+	if at.Report == nil {
+		// What put it back was no check, so there is nothing to ask again.
+		o := Outcome{Name: Reverted}
+		if at.Inconclusive {
+			o.Name = Inconclusive
 		}
+		return a.end(at, o)
+	}
+	j := a.Health.Recheck(ctx, at.Baseline, at.Report)
+	if err := ctx.Err(); err != nil {
+		return Outcome{}, err
+	}
+	switch {
+	case !j.Healthy && !at.Inconclusive:
 		return a.end(at, Outcome{Name: Inconclusive, Why: at.Reason + "; but it fails on the old system too"})
+	case at.Inconclusive:
+		return a.end(at, Outcome{Name: Inconclusive, Strike: j.Healthy})
 	}
 	return a.end(at, Outcome{Name: Reverted})
 }

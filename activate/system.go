@@ -33,7 +33,7 @@ type Facts struct {
 type Result struct {
 	Done   bool   // false: still running, or nobody knows
 	Exit   int    // switch-to-configuration's exit status
-	Signal string // set when it was killed
+	Signal string // set when it was killed; "timeout" when that was for its time
 	Lost   bool   // it neither runs nor left a result
 }
 

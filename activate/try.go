@@ -18,9 +18,10 @@ type Attempt struct {
 	BootID       string
 	Deadline     time.Duration // CLOCK_BOOTTIME of BootID at which the guard reverts
 	Baseline     json.RawMessage
-	Reason       string // why it is reverted
-	Inconclusive bool   // the reason proves nothing against the candidate
-	KeepDefault  bool   // operation test: never make it the boot default
+	Reason       string          // why it is reverted
+	Inconclusive bool            // the reason proves nothing against the candidate
+	Report       json.RawMessage // what Judge found, where it found it ill
+	KeepDefault  bool            // operation test: never make it the boot default
 }
 
 // Journal keeps the one attempt that may be under way.
@@ -41,15 +42,17 @@ type Health interface {
 	// Judge watches the new system until it is proven good or bad or the
 	// deadline of its windows has passed.
 	Judge(ctx context.Context, baseline json.RawMessage) Judgement
-	// Recheck runs what failed once more, on the old system.
-	Recheck(ctx context.Context, baseline json.RawMessage) Judgement
+	// Recheck asks what the report says was ill once more, on the old system.
+	// Healthy means that the old system is well there, so it was the new one.
+	Recheck(ctx context.Context, baseline, report json.RawMessage) Judgement
 }
 
 // Judgement is what health found.
 type Judgement struct {
 	Healthy      bool
-	Inconclusive bool   // not healthy, but it need not be the system's fault
-	Why          string // one line a cause
+	Inconclusive bool            // not healthy, but it need not be the system's fault
+	Why          string          // one line a cause
+	Report       json.RawMessage // the evidence, for Recheck, which may be another process
 }
 
 // OutcomeName is how a try ended.
@@ -71,6 +74,10 @@ type Outcome struct {
 	Attempt    Attempt
 	Generation int
 	Why        string
+	// Strike says of an inconclusive try that the old system is well where the
+	// new one was not, by a cause that may yet have been an accident. A second
+	// one at another time is none.
+	Strike bool
 }
 
 // Activator carries a try through its phases. One goroutine calls it.

@@ -90,13 +90,16 @@ func (j *journal) End() error { j.at = nil; return nil }
 
 type verdicts struct{ now, recheck Judgement }
 
-func (verdicts) Baseline(context.Context) (json.RawMessage, error)    { return nil, nil }
-func (v verdicts) Judge(context.Context, json.RawMessage) Judgement   { return v.now }
-func (v verdicts) Recheck(context.Context, json.RawMessage) Judgement { return v.recheck }
+func (verdicts) Baseline(context.Context) (json.RawMessage, error)  { return nil, nil }
+func (v verdicts) Judge(context.Context, json.RawMessage) Judgement { return v.now }
+func (v verdicts) Recheck(context.Context, json.RawMessage, json.RawMessage) Judgement {
+	return v.recheck
+}
 
 var (
-	good = verdicts{Judgement{Healthy: true}, Judgement{Healthy: true}}
-	bad  = verdicts{Judgement{Why: "ill"}, Judgement{Healthy: true}}
+	report = json.RawMessage(`{}`)
+	good   = verdicts{Judgement{Healthy: true}, Judgement{Healthy: true}}
+	bad    = verdicts{Judgement{Why: "ill", Report: report}, Judgement{Healthy: true}}
 )
 
 func activator(m *machine, j *journal, h Health) *Activator {
@@ -113,7 +116,7 @@ func TestOutcomes(t *testing.T) {
 		"healthy":           {0, good, Kept, "new"},
 		"a unit failed":     {4, good, Kept, "new"}, // health decides, not the exit status
 		"ill":               {0, bad, Reverted, "old"},
-		"ill on both":       {0, verdicts{Judgement{Why: "ill"}, Judgement{}}, Inconclusive, "old"},
+		"ill on both":       {0, verdicts{Judgement{Why: "ill", Report: report}, Judgement{}}, Inconclusive, "old"},
 		"nobody could say":  {0, verdicts{Judgement{Inconclusive: true}, Judgement{Healthy: true}}, Inconclusive, "old"},
 		"activation failed": {2, good, Reverted, "old"},
 		"died half way":     {255, good, Reverted, "old"},

@@ -52,6 +52,13 @@ type Systemd interface {
 	Failed(ctx context.Context) ([]string, error)
 }
 
+// Started is which run of a unit this is, and of what.
+type Started struct {
+	Invocation string `json:"invocation,omitempty"` // systemd's id of the run, empty when it never ran
+	File       string `json:"file,omitempty"`       // digest of its unit file and drop-ins
+	NRestarts  uint32 `json:"restarts,omitempty"`
+}
+
 // Command is one run of a command check.
 type Command struct {
 	Check   string // name of the check

@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -23,6 +24,10 @@ type state struct {
 	job               bool // a start or stop of it is queued
 	result            string
 	restarts          uint32
+	invocation        string // hex
+	transient         bool
+	fragment          string
+	dropIns           []string
 }
 
 // runs is false only when the unit is at rest and nothing is about to start it.
@@ -178,6 +183,11 @@ func (b *private) state(ctx context.Context, name string) (state, error) {
 		s.sub, _ = p["SubState"].(string)
 		s.result, _ = p["Result"].(string)
 		s.restarts, _ = p["NRestarts"].(uint32)
+		id, _ := p["InvocationID"].([]byte)
+		s.invocation = hex.EncodeToString(id)
+		s.transient, _ = p["Transient"].(bool)
+		s.fragment, _ = p["FragmentPath"].(string)
+		s.dropIns, _ = p["DropInPaths"].([]string)
 		if job, ok := p["Job"].([]any); ok && len(job) > 0 {
 			id, _ := job[0].(uint32)
 			s.job = id != 0

@@ -102,8 +102,8 @@ func TestInsideSwitchResults(t *testing.T) {
 		{"well", "exit 0", 0, activate.Result{Done: true}},
 		{"units failed", "exit 4", 0, activate.Result{Done: true, Exit: 4}},
 		{"killed", "kill -9 $$", 0, activate.Result{Done: true, Signal: "KILL"}},
-		{"hangs", "sleep 1000", time.Second, activate.Result{Done: true, Signal: "TERM"}},
-		{"hangs and lies", "trap 'exit 0' TERM; sleep 1000 & wait", time.Second, activate.Result{Done: true, Signal: "TERM"}},
+		{"hangs", "sleep 1000", time.Second, activate.Result{Done: true, Signal: "timeout"}},
+		{"hangs and lies", "trap 'exit 0' TERM; sleep 1000 & wait", time.Second, activate.Result{Done: true, Signal: "timeout"}},
 		{"action", `test "$1" = test`, 0, activate.Result{Done: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -87,7 +87,7 @@ func (e Ended) asResult() activate.Result {
 	case e.Result == "timeout":
 		// Also when it caught SIGTERM and exited with a status of its own:
 		// that one says nothing about the system.
-		return activate.Result{Done: true, Exit: exit, Signal: "TERM"}
+		return activate.Result{Done: true, Exit: exit, Signal: "timeout"}
 	case exited:
 		return activate.Result{Done: true, Exit: exit}
 	case e.Code == "killed" || e.Code == "dumped":

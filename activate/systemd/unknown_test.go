@@ -83,7 +83,7 @@ func TestResultFromRecord(t *testing.T) {
 		"exit-code exited 4\n":     {Done: true, Exit: 4},
 		"signal killed KILL\n":     {Done: true, Signal: "KILL"},
 		"core-dump dumped ABRT\n":  {Done: true, Signal: "ABRT"},
-		"timeout exited 0\n":       {Done: true, Signal: "TERM"},
+		"timeout exited 0\n":       {Done: true, Signal: "timeout"},
 		"resources - -\n":          {Lost: true},
 		"exit-code exited fish \n": {Lost: true},
 	} {

@@ -63,7 +63,7 @@ func installed(c *config.Config, path string, log *slog.Logger) (*agent.Agent, e
 	a.Builder = builder(c, runner, activate.Store{Env: env}, dirs.Scratch, "/var/cache/pullnode-build/result")
 	a.Activator = &activate.Activator{System: sys, Guard: c.GuardTimeout(), SwitchTimeout: c.Build.SwitchTimeout.D(),
 		Journal: agent.Journal{Store: store, Meta: a.Meta},
-		Health: &agent.Health{Timing: timing(c), Checks: checks, Systemd: units, Ask: health.Split(nil, networkAsk(runner, self)),
+		Health: &agent.Health{Timing: timing(c), Checks: checks, Systemd: units, Starts: units, AllowRestarts: c.Health.AllowRestarts, Ask: health.Split(nil, networkAsk(runner, self)),
 			Lifeline: &health.Lifeline{Window: c.Lifeline.Window.D(), Interval: c.Health.Interval.D(), Timeout: time.Minute,
 				Probes: []health.Probe{lifelineProbe(runner, self, path)}}}}
 	return a, nil

@@ -143,6 +143,10 @@ func (a *Agent) record(o activate.Outcome) error {
 	if e.Result == "" {
 		e.Result = state.ResultFailed
 	}
+	proven := o.Strike && a.Store.State().Inconclusive[at.Candidate].Strikes > 0
+	if proven {
+		e.Result, e.Why = state.ResultReverted, o.Why+"; so it was in an earlier try, and the old system is well"
+	}
 	return a.finish(e, func(s *state.State) {
 		switch o.Name {
 		case activate.Kept:
@@ -153,7 +157,12 @@ func (a *Agent) record(o activate.Outcome) error {
 		case activate.Reverted, activate.Stuck:
 			a.quarantine(s, at.Candidate, o.Why, at.Commit)
 		case activate.Inconclusive:
-			a.inconclusive(s, at.Candidate, o.Why, at.Commit)
+			if proven {
+				a.quarantine(s, at.Candidate, e.Why, at.Commit)
+				delete(s.Inconclusive, at.Candidate)
+				break
+			}
+			a.inconclusive(s, at.Candidate, o.Why, at.Commit, o.Strike)
 		}
 		s.Attempt = nil
 	})
@@ -265,14 +274,17 @@ func (a *Agent) quarantine(s *state.State, out, why, commit string) {
 
 // inconclusive sets when a system that proved nothing is tried again: soon at
 // first, and after three times no sooner than in six hours.
-func (a *Agent) inconclusive(s *state.State, out, why, commit string) {
+func (a *Agent) inconclusive(s *state.State, out, why, commit string, strike bool) {
 	if s.Inconclusive == nil {
 		s.Inconclusive = map[string]state.Inconclusive{}
 	}
 	i := s.Inconclusive[out]
 	waits := []time.Duration{time.Minute, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 6 * time.Hour}
 	d := waits[min(i.Tries, len(waits)-1)]
-	s.Inconclusive[out] = state.Inconclusive{Reason: why, Commit: commit, When: a.Now().UTC(), Next: a.Now().Add(d).UTC(), Tries: i.Tries + 1}
+	if strike {
+		i.Strikes++
+	}
+	s.Inconclusive[out] = state.Inconclusive{Reason: why, Commit: commit, When: a.Now().UTC(), Next: a.Now().Add(d).UTC(), Tries: i.Tries + 1, Strikes: i.Strikes}
 }
 
 func (a *Agent) origin(s *state.State, out, commit, digest string) {

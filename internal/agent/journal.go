@@ -30,7 +30,7 @@ func (j Journal) Save(at activate.Attempt) error {
 		n.ID, n.Phase = at.ID, string(at.Phase)
 		n.Candidate, n.Prev, n.PrevDefault = string(at.Candidate), string(at.Prev), string(at.PrevDefault)
 		n.BootID, n.Deadline, n.Baseline = at.BootID, int64(at.Deadline), at.Baseline
-		n.Reason, n.Inconclusive, n.KeepDefault = at.Reason, at.Inconclusive, at.KeepDefault
+		n.Reason, n.Inconclusive, n.Report, n.KeepDefault = at.Reason, at.Inconclusive, at.Report, at.KeepDefault
 		s.Attempt = &n
 		loop = s.Looping()
 		return nil
@@ -53,7 +53,7 @@ func (j Journal) Load() (activate.Attempt, bool, error) {
 func fromState(s state.Attempt) activate.Attempt {
 	return activate.Attempt{ID: s.ID, Phase: activate.Phase(s.Phase), Candidate: activate.StorePath(s.Candidate),
 		Prev: activate.StorePath(s.Prev), PrevDefault: activate.StorePath(s.PrevDefault), BootID: s.BootID,
-		Deadline: time.Duration(s.Deadline), Baseline: s.Baseline, Reason: s.Reason, Inconclusive: s.Inconclusive, KeepDefault: s.KeepDefault}
+		Deadline: time.Duration(s.Deadline), Baseline: s.Baseline, Reason: s.Reason, Inconclusive: s.Inconclusive, Report: s.Report, KeepDefault: s.KeepDefault}
 }
 
 // End leaves the attempt in place: record takes it out in the same write that

@@ -93,11 +93,14 @@ type Keys struct {
 
 // Health says when a new system deserves to stay.
 type Health struct {
-	Settle    Duration                   `json:"settle,omitempty"`    // nothing counts before; default 10s
-	Window    Duration                   `json:"window,omitempty"`    // then this long to become good; default 5m
-	Interval  Duration                   `json:"interval,omitempty"`  // between rounds; default 10s
-	Successes int                        `json:"successes,omitempty"` // good rounds in a row; default 3
-	Checks    map[string]json.RawMessage `json:"checks,omitempty"`
+	Settle    Duration `json:"settle,omitempty"`    // nothing counts before; default 10s
+	Window    Duration `json:"window,omitempty"`    // then this long to become good; default 5m
+	Interval  Duration `json:"interval,omitempty"`  // between rounds; default 10s
+	Successes int      `json:"successes,omitempty"` // good rounds in a row; default 3
+	// AllowRestarts says how often systemd may restart a service that a switch
+	// touched, by its full name, before that makes the new system bad. Default 0.
+	AllowRestarts map[string]uint32          `json:"allowRestarts,omitempty"`
+	Checks        map[string]json.RawMessage `json:"checks,omitempty"`
 }
 
 // Lifeline is the check that this node can still reach what it is updated from.

@@ -41,6 +41,7 @@ func TestMistakes(t *testing.T) {
 		`"remotes":7`:                               `remotes: want a list`,
 		`"lifeline":{"targets":["example.org"]}`:    `lifeline.targets[0]: want host:port`,
 		`"health":{"window":"5s","interval":"10s"}`: `health.window: 5s is too short`,
+		`"health":{"allowRestarts":{"web":1}}`:      `health.allowRestarts: want the full name of a service`,
 		`"revokedKeys":["x"]`:                       `revokedKeys[0]`,
 		`"hostName":"a b"`:                          `hostName: "a b"`,
 	} {

@@ -87,6 +87,11 @@ func (c *Config) problems() (errs []error) {
 	if need := c.Health.Interval * Duration(c.Health.Successes-1); need > c.Health.Window {
 		bad("health.window", "%s is too short for %d rounds %s apart", c.Health.Window.D(), c.Health.Successes, c.Health.Interval.D())
 	}
+	for name := range c.Health.AllowRestarts {
+		if filepath.Ext(name) != ".service" {
+			bad("health.allowRestarts", "want the full name of a service, like \"web.service\", got %q", name)
+		}
+	}
 	for i, t := range c.Lifeline.Targets {
 		if _, _, err := net.SplitHostPort(t); err != nil {
 			bad(fmt.Sprintf("lifeline.targets[%d]", i), "want host:port, got %q", t)

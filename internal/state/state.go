@@ -116,9 +116,11 @@ type Attempt struct {
 	Baseline json.RawMessage `json:"baseline,omitempty"`
 	Reason   string          `json:"reason,omitempty"`
 	// Inconclusive says that Reason proves nothing against the candidate.
-	Inconclusive bool      `json:"inconclusive,omitempty"`
-	KeepDefault  bool      `json:"keepDefault,omitempty"` // never make it the boot default
-	Started      time.Time `json:"started,omitzero"`
+	Inconclusive bool `json:"inconclusive,omitempty"`
+	// Report is what health found, for whoever asks again on the old system.
+	Report      json.RawMessage `json:"report,omitempty"`
+	KeepDefault bool            `json:"keepDefault,omitempty"` // never make it the boot default
+	Started     time.Time       `json:"started,omitzero"`
 }
 
 // Origin names the commit that produced a toplevel.
@@ -143,6 +145,9 @@ type Inconclusive struct {
 	When   time.Time `json:"when,omitzero"`
 	Next   time.Time `json:"next,omitzero"` // not tried before
 	Tries  int       `json:"tries,omitempty"`
+	// Strikes are the tries after which the old system was well where this one
+	// was not: the second proves it bad.
+	Strikes int `json:"strikes,omitempty"`
 }
 
 // Hold keeps the node on Toplevel until somebody says otherwise.
