@@ -128,14 +128,44 @@ func (a *Activator) commit(ctx context.Context, at Attempt) (Outcome, error) {
 	}
 	o := Outcome{Name: Kept}
 	if !at.KeepDefault {
-		if o.Generation, err = a.System.SetProfile(ctx, at.Candidate); err != nil {
-			return Outcome{}, fmt.Errorf("the system profile could not be set: %w", err)
-		}
-		if err := a.System.Boot(ctx, at.ID, at.Candidate); err != nil {
-			return Outcome{}, fmt.Errorf("the boot loader could not be written: %w", err)
+		if o.Generation, err = a.makeDefault(ctx, at.ID, at.Candidate); err != nil {
+			if ctx.Err() != nil {
+				return Outcome{}, err
+			}
+			// A node that waited here for a boot loader to get well could not
+			// even pull the fix.
+			at.Reason, at.Inconclusive = "healthy, but "+err.Error(), true
+			if err := a.to(&at, Reverting); err != nil {
+				return Outcome{}, err
+			}
+			return a.run(ctx, at)
 		}
 	}
 	return a.end(at, o)
+}
+
+// makeDefault makes p what boots next. It tries three times: a full /boot may be
+// of short duration, and what has to be undone otherwise is a healthy system.
+func (a *Activator) makeDefault(ctx context.Context, id string, p StorePath) (generation int, err error) {
+	pause := a.Pause
+	if pause == 0 {
+		pause = 5 * time.Second
+	}
+	for try := 1; ; try++ {
+		if generation, err = a.System.SetProfile(ctx, p); err != nil {
+			err = fmt.Errorf("the system profile could not be set: %w", err)
+		} else if err = a.System.Boot(ctx, id, p); err != nil {
+			err = fmt.Errorf("the boot loader could not be written: %w", err)
+		}
+		if err == nil || try == 3 {
+			return generation, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, err
+		case <-time.After(pause):
+		}
+	}
 }
 
 // revert puts the recorded old system back.
@@ -168,6 +198,15 @@ func (a *Activator) revert(ctx context.Context, at *Attempt) (Outcome, bool, err
 	if r.Signal != "" || r.Lost || (r.Exit != 0 && r.Exit != 4) || f.Running != at.Prev {
 		o, err := a.end(*at, Outcome{Name: Stuck, Why: fmt.Sprintf("%s; and %s would not switch back (exit status %d)", at.Reason, at.Prev, r.Exit)})
 		return o, true, err
+	}
+	if f.Default == at.Candidate && at.PrevDefault != at.Candidate && at.PrevDefault != "" {
+		if _, err := a.makeDefault(ctx, at.ID, at.PrevDefault); err != nil {
+			if ctx.Err() != nil {
+				return Outcome{}, false, err
+			}
+			o, err := a.end(*at, Outcome{Name: Stuck, Why: fmt.Sprintf("%s; and %s would not become the boot default again: %v", at.Reason, at.PrevDefault, err)})
+			return o, true, err
+		}
 	}
 	return Outcome{}, false, a.to(at, Judging)
 }

@@ -22,6 +22,9 @@ type Attempt struct {
 	Inconclusive bool            // the reason proves nothing against the candidate
 	Report       json.RawMessage // what Judge found, where it found it ill
 	KeepDefault  bool            // operation test: never make it the boot default
+	// Looping is set by Load: the attempt was stored more often than any way
+	// through the phases needs. It is put back.
+	Looping bool
 }
 
 // Journal keeps the one attempt that may be under way.
@@ -91,6 +94,8 @@ type Activator struct {
 	SwitchTimeout time.Duration
 	// Poll is how often a running switch is asked after; 200 ms when zero.
 	Poll time.Duration
+	// Pause is between two attempts at the boot default; 5 s when zero.
+	Pause time.Duration
 	// Progress is told of each phase; may be nil.
 	Progress func(Attempt)
 }
@@ -128,9 +133,16 @@ func (a *Activator) Resume(ctx context.Context) (o Outcome, ok bool, err error) 
 	if err != nil {
 		return Outcome{}, true, err
 	}
+	why := ""
 	switch {
 	case !at.Phase.known():
-		at.Reason, at.Inconclusive = fmt.Sprintf("the journal holds the unknown phase %q", at.Phase), true
+		why = fmt.Sprintf("the journal holds the unknown phase %q", at.Phase)
+	case at.Looping && at.Phase != Reverting && at.Phase != Judging:
+		why = fmt.Sprintf("the try went in circles and was last in the phase %q", at.Phase)
+	}
+	switch {
+	case why != "":
+		at.Reason, at.Inconclusive = why, true
 		at.Phase = Checking // the only phase from which both ends are legal
 		if err := a.to(&at, Reverting); err != nil {
 			return Outcome{}, true, err
@@ -158,9 +170,6 @@ func (a *Activator) rebooted(ctx context.Context, at Attempt, f Facts) (Outcome,
 		at.BootID = f.BootID
 		return a.commit(ctx, at)
 	case f.Running == at.Prev || at.Phase == Committing:
-		if f.Default == at.Candidate && f.Running == at.Prev && at.Phase != Committing {
-			return Outcome{}, fmt.Errorf("%w: boot default is %s in the phase %s", errFatal, f.Default, at.Phase)
-		}
 		return a.end(at, Outcome{Name: Inconclusive, Why: "the machine rebooted during the phase " + string(at.Phase)})
 	}
 	return a.end(at, Outcome{Name: Inconclusive, Why: fmt.Sprintf("after a reboot %s runs", f.Running)})

@@ -20,6 +20,7 @@ type machine struct {
 	results  map[string]Result
 	decision Decision
 	armed    bool
+	noLoader map[StorePath]int // how often switch-to-configuration boot fails
 }
 
 var errCut = errors.New("cut off here")
@@ -53,7 +54,13 @@ func (m *machine) SetProfile(_ context.Context, p StorePath) (int, error) {
 	m.byDeflt = p
 	return 2, nil
 }
-func (m *machine) Boot(context.Context, string, StorePath) error { return nil }
+func (m *machine) Boot(_ context.Context, _ string, p StorePath) error {
+	if m.noLoader[p] == 0 {
+		return nil
+	}
+	m.noLoader[p]--
+	return errors.New("/boot is full")
+}
 func (m *machine) Decide(_ string, d Decision) (Decision, error) {
 	if m.decision == "" {
 		m.decision = d
@@ -103,7 +110,7 @@ var (
 )
 
 func activator(m *machine, j *journal, h Health) *Activator {
-	return &Activator{System: m, Journal: j, Health: h, Guard: time.Minute, SwitchTimeout: time.Second, Poll: time.Millisecond}
+	return &Activator{System: m, Journal: j, Health: h, Guard: time.Minute, SwitchTimeout: time.Second, Poll: time.Millisecond, Pause: time.Millisecond}
 }
 
 func TestOutcomes(t *testing.T) {
@@ -179,6 +186,29 @@ func TestUnknownPhaseReverts(t *testing.T) {
 	m := newMachine()
 	m.running = "new"
 	j := &journal{at: &Attempt{ID: "1", Phase: "from-the-future", Candidate: "new", Prev: "old", BootID: m.boot}}
+	o, _, err := activator(m, j, good).Resume(t.Context())
+	if err != nil || m.running != "old" || o.Name != Inconclusive {
+		t.Errorf("%s, %v; %s runs", o.Name, err, m.running)
+	}
+}
+
+// A boot loader that cannot be written must not keep the node from pulling the
+// fix: after some attempts the old system is put back, boot default and all.
+func TestBootLoaderCannotBeWritten(t *testing.T) {
+	for fails, want := range map[int]OutcomeName{2: Kept, 1000: Inconclusive} {
+		m, j := newMachine(), &journal{}
+		m.noLoader = map[StorePath]int{"new": fails}
+		o, err := activator(m, j, good).Try(t.Context(), "1", "new", false)
+		if err != nil || o.Name != want || m.running != m.byDeflt || (m.running == "new") != (want == Kept) {
+			t.Errorf("%d failures: %s %q %v; runs %s, boots %s", fails, o.Name, o.Why, err, m.running, m.byDeflt)
+		}
+	}
+}
+
+func TestLoopingTryIsPutBack(t *testing.T) {
+	m := newMachine()
+	m.running = "new"
+	j := &journal{at: &Attempt{ID: "1", Phase: Checking, Candidate: "new", Prev: "old", BootID: m.boot, Looping: true}}
 	o, _, err := activator(m, j, good).Resume(t.Context())
 	if err != nil || m.running != "old" || o.Name != Inconclusive {
 		t.Errorf("%s, %v; %s runs", o.Name, err, m.running)

@@ -41,10 +41,11 @@ func (r Report) Suspects() (names []string) {
 	return names
 }
 
-// Recheck is called after the old system was put back: after holds the suspects'
-// answers there, failed the units that have failed there. What is as bad on the
-// old system was not broken by the new one. An unhealthy report of which nothing
-// is left becomes inconclusive; other reports stay as they are.
+// Recheck is called after the old system was put back: after holds the answers
+// there of those suspects that it has too, failed the units that have failed
+// there. What is as bad on the old system was not broken by the new one. An
+// unhealthy report of which nothing is left becomes inconclusive; other reports
+// stay as they are.
 func (r Report) Recheck(after []Result, failed []string) Report {
 	if r.Verdict != Unhealthy || len(r.Restarts) > 0 {
 		return r
@@ -59,8 +60,9 @@ func (r Report) Recheck(after []Result, failed []string) Report {
 		return r // convicted by what cannot be asked again
 	}
 	for _, name := range suspects {
-		if slices.ContainsFunc(after, func(a Result) bool { return a.Name == name && a.State == OK }) {
-			return r
+		i := slices.IndexFunc(after, func(a Result) bool { return a.Name == name })
+		if i < 0 || after[i].State == OK {
+			return r // well there, or a check that only the new system has
 		}
 	}
 	r.Verdict = Inconclusive

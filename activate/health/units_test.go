@@ -165,7 +165,8 @@ func TestRecheck(t *testing.T) {
 		"one recovered":   {bad, answers(health.OK, health.Failed), []string{"u"}, health.Unhealthy},
 		"unit recovered":  {bad, answers(health.Failed, health.Failed), nil, health.Unhealthy},
 		"still bad":       {bad, answers(health.Failed, health.Unknown), []string{"u"}, health.Inconclusive},
-		"nobody answered": {bad, nil, []string{"u"}, health.Inconclusive},
+		"nobody answered": {bad, answers(health.Unknown, health.Unknown), []string{"u"}, health.Inconclusive},
+		"new checks":      {bad, nil, []string{"u"}, health.Unhealthy}, // the old system does not have them
 		"crash loop":      {restarts, answers(health.Failed, health.Failed), []string{"u"}, health.Unhealthy},
 		"healthy":         {healthy, answers(health.Failed, health.Failed), []string{"u"}, health.Healthy},
 	} {

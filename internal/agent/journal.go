@@ -43,11 +43,13 @@ func (j Journal) Save(at activate.Attempt) error {
 
 // Load gives the stored attempt.
 func (j Journal) Load() (activate.Attempt, bool, error) {
-	s := j.Store.State().Attempt
-	if s == nil {
+	s := j.Store.State()
+	if s.Attempt == nil {
 		return activate.Attempt{}, false, nil
 	}
-	return fromState(*s), true, nil
+	at := fromState(*s.Attempt)
+	at.Looping = s.Looping()
+	return at, true, nil
 }
 
 func fromState(s state.Attempt) activate.Attempt {
