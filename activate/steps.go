@@ -16,7 +16,7 @@ func (a *Activator) arm(ctx context.Context, at *Attempt) error {
 	if err := a.System.Arm(ctx, Guard{ID: at.ID, After: max(at.Deadline-f.Now, 0), Old: at.Prev}); err != nil {
 		return fmt.Errorf("the guard could not be armed: %w", err)
 	}
-	if err := a.to(at, Trying); err != nil {
+	if err := a.to(ctx, at, Trying); err != nil {
 		return err
 	}
 	return a.System.StartTest(ctx, at.ID, at.Candidate)
@@ -31,7 +31,7 @@ func (a *Activator) wait(ctx context.Context, at *Attempt) (Outcome, bool, error
 	}
 	undo := func(inconclusive bool, format string, args ...any) (Outcome, bool, error) {
 		at.Reason, at.Inconclusive = fmt.Sprintf(format, args...), inconclusive
-		return Outcome{}, false, a.to(at, Reverting)
+		return Outcome{}, false, a.to(ctx, at, Reverting)
 	}
 	untouched := func(name OutcomeName, why string) (Outcome, bool, error) {
 		if d, err := a.System.Decide(at.ID, Confirm); err != nil || d != Confirm {
@@ -64,7 +64,7 @@ func (a *Activator) wait(ctx context.Context, at *Attempt) (Outcome, bool, error
 	case r.Exit != 0 && r.Exit != 4:
 		return undo(false, "activation failed (exit status %d)", r.Exit)
 	}
-	return Outcome{}, false, a.to(at, Checking)
+	return Outcome{}, false, a.to(ctx, at, Checking)
 }
 
 // result waits for the run to end. Errors are unknown, not gone: it asks again
@@ -103,11 +103,11 @@ func (a *Activator) check(ctx context.Context, at *Attempt) error {
 		// The guard was faster, or somebody switched by hand.
 		at.Reason, at.Inconclusive = fmt.Sprintf("%s runs, not the candidate", f.Running), true
 	case j.Healthy:
-		return a.to(at, Committing)
+		return a.to(ctx, at, Committing)
 	default:
 		at.Reason, at.Inconclusive, at.Report = j.Why, j.Inconclusive, j.Report
 	}
-	return a.to(at, Reverting)
+	return a.to(ctx, at, Reverting)
 }
 
 // commit makes the candidate the boot default. Every step may run twice.
@@ -118,7 +118,7 @@ func (a *Activator) commit(ctx context.Context, at Attempt) (Outcome, error) {
 	}
 	if d == Revert {
 		at.Reason, at.Inconclusive = "the guard reverted before the system could be confirmed", true
-		if err := a.to(&at, Reverting); err != nil {
+		if err := a.to(ctx, &at, Reverting); err != nil {
 			return Outcome{}, err
 		}
 		return a.run(ctx, at)
@@ -135,7 +135,7 @@ func (a *Activator) commit(ctx context.Context, at Attempt) (Outcome, error) {
 			// A node that waited here for a boot loader to get well could not
 			// even pull the fix.
 			at.Reason, at.Inconclusive = "healthy, but "+err.Error(), true
-			if err := a.to(&at, Reverting); err != nil {
+			if err := a.to(ctx, &at, Reverting); err != nil {
 				return Outcome{}, err
 			}
 			return a.run(ctx, at)
@@ -208,7 +208,7 @@ func (a *Activator) revert(ctx context.Context, at *Attempt) (Outcome, bool, err
 			return o, true, err
 		}
 	}
-	return Outcome{}, false, a.to(at, Judging)
+	return Outcome{}, false, a.to(ctx, at, Judging)
 }
 
 // judge asks on the old system whether what failed is any better there. If not,

@@ -96,8 +96,8 @@ type Activator struct {
 	Poll time.Duration
 	// Pause is between two attempts at the boot default; 5 s when zero.
 	Pause time.Duration
-	// Progress is told of each phase; may be nil.
-	Progress func(Attempt)
+	// Progress is told of each phase, after it is on disk; may be nil.
+	Progress func(context.Context, Attempt)
 }
 
 var errFatal = errors.New("the journal could not be written")
@@ -116,7 +116,7 @@ func (a *Activator) Try(ctx context.Context, id string, c StorePath, keepDefault
 	}
 	at := Attempt{ID: id, Phase: Prepared, Candidate: c, Prev: f.Running, PrevDefault: f.Default, BootID: f.BootID,
 		Deadline: f.Now + a.Guard, Baseline: base, KeepDefault: keepDefault}
-	if err := a.save(at); err != nil {
+	if err := a.save(ctx, at); err != nil {
 		return Outcome{}, err
 	}
 	return a.run(ctx, at)
@@ -144,7 +144,7 @@ func (a *Activator) Resume(ctx context.Context) (o Outcome, ok bool, err error) 
 	case why != "":
 		at.Reason, at.Inconclusive = why, true
 		at.Phase = Checking // the only phase from which both ends are legal
-		if err := a.to(&at, Reverting); err != nil {
+		if err := a.to(ctx, &at, Reverting); err != nil {
 			return Outcome{}, true, err
 		}
 	case f.BootID != at.BootID:
@@ -175,24 +175,24 @@ func (a *Activator) rebooted(ctx context.Context, at Attempt, f Facts) (Outcome,
 	return a.end(at, Outcome{Name: Inconclusive, Why: fmt.Sprintf("after a reboot %s runs", f.Running)})
 }
 
-func (a *Activator) save(at Attempt) error {
+func (a *Activator) save(ctx context.Context, at Attempt) error {
 	if err := a.Journal.Save(at); err != nil {
 		return fmt.Errorf("%w: %w", errFatal, err)
 	}
 	if a.Progress != nil {
-		a.Progress(at)
+		a.Progress(ctx, at)
 	}
 	return nil
 }
 
 // to moves to the next phase, on disk first.
-func (a *Activator) to(at *Attempt, p Phase) error {
+func (a *Activator) to(ctx context.Context, at *Attempt, p Phase) error {
 	if !at.Phase.mayBecome(p) {
 		return fmt.Errorf("illegal move from %q to %q", at.Phase, p)
 	}
 	n := *at
 	n.Phase = p
-	if err := a.save(n); err != nil {
+	if err := a.save(ctx, n); err != nil {
 		return err
 	}
 	*at = n
@@ -219,7 +219,7 @@ func (a *Activator) run(ctx context.Context, at Attempt) (Outcome, error) {
 		}
 		switch at.Phase {
 		case Prepared:
-			if err := a.to(&at, Armed); err != nil {
+			if err := a.to(ctx, &at, Armed); err != nil {
 				return Outcome{}, err
 			}
 		case Armed:

@@ -53,7 +53,9 @@ type Agent struct {
 	pending *pending     // owned by the goroutine of Run
 	asked   *state.Entry // what a rollback goes back to, while it does
 	resumed bool         // the operator asked to go on: a foreign generation is given up
-	status  Status
+	// building ends when an urgent request comes, for what may be done again.
+	building context.Context
+	status   Status
 	// below are the ancestors of the T that they are of, as the file has them:
 	// every poll asks, and there may be many thousands.
 	below struct {
@@ -75,6 +77,7 @@ type pending struct {
 // until the next one. An error means that this process no longer knows the truth
 // and must be started again.
 func (a *Agent) Cycle(ctx context.Context) (time.Duration, error) {
+	a.Activator.Progress = a.progress
 	if o, ok, err := a.Activator.Resume(ctx); err != nil {
 		return 0, err
 	} else if ok {
@@ -86,6 +89,9 @@ func (a *Agent) Cycle(ctx context.Context) (time.Duration, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
+	if err := a.drifted(ctx); err != nil {
+		return 0, err
+	}
 	if a.pending != nil && !a.suspended() && !a.Now().Before(a.pending.retryAt) {
 		if err := a.deploy(ctx); err != nil {
 			return 0, err
@@ -95,7 +101,9 @@ func (a *Agent) Cycle(ctx context.Context) (time.Duration, error) {
 	if a.pending != nil && !a.pending.retryAt.IsZero() {
 		wait = min(wait, max(a.pending.retryAt.Sub(a.Now()), time.Second))
 	}
-	return wait, errors.Join(a.writeStatus(ctx, wait), ctx.Err())
+	a.status.Phase = ""
+	a.show(ctx, wait)
+	return wait, ctx.Err()
 }
 
 // ask polls the remotes and verifies what came. It gives the time to wait until

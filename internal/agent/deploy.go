@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -19,10 +18,14 @@ func (a *Agent) deploy(ctx context.Context) error {
 	p := a.pending
 	c := p.verified.Commit()
 	log := a.Log.With("commit", string(c.ID))
-	a.phase("building", c.Subject())
-	cand, err := a.Builder.Resolve(ctx, p.verified)
+	a.phase(ctx, "building", c.Subject())
+	build := a.building
+	if build == nil {
+		build = ctx
+	}
+	cand, err := a.Builder.Resolve(build, p.verified)
 	if err != nil {
-		return a.buildFailed(ctx, err)
+		return a.buildFailed(ctx, build, err)
 	}
 	f, err := a.System.Facts(ctx)
 	if err != nil {
@@ -44,13 +47,16 @@ func (a *Agent) deploy(ctx context.Context) error {
 		return nil
 	}
 	a.status.Held = ""
-	if err := a.Builder.Realise(ctx, cand); err != nil {
-		return a.buildFailed(ctx, err)
+	if err := a.Builder.Realise(build, cand); err != nil {
+		return a.buildFailed(ctx, build, err)
 	}
 	if a.Preflight != nil {
 		if err := a.Preflight(ctx, p.verified, cand); err != nil {
 			return a.refuse(cand.Out, err)
 		}
+	}
+	if build.Err() != nil {
+		return ctx.Err()
 	}
 	switch a.Config.Operation {
 	case config.Observe:
@@ -58,7 +64,6 @@ func (a *Agent) deploy(ctx context.Context) error {
 	case config.Boot:
 		return a.forNextBoot(ctx, cand.Out)
 	}
-	a.phase("trying", c.Subject())
 	o, err := a.Activator.Try(ctx, a.newID(), cand.Out, a.Config.Operation == config.Test)
 	if err != nil {
 		return err
@@ -73,9 +78,9 @@ func (a *Agent) settled(f activate.Facts, out activate.StorePath) bool {
 	case config.Boot:
 		return f.Default == out
 	case config.Test:
-		return f.Running == out
+		return runs(f, out)
 	}
-	return f.Running == out && f.Default == out
+	return runs(f, out) && f.Default == out
 }
 
 // heldBack says why this system is not tried now, or nothing.
@@ -91,22 +96,6 @@ func (a *Agent) heldBack(f activate.Facts, out activate.StorePath) string {
 		return s.Hold.Why
 	}
 	return ""
-}
-
-// foreign holds the node when somebody else switched it away from what was
-// deployed: a rebuild by hand stays until a commit with another system, resume or
-// retry.
-func (a *Agent) foreign(f activate.Facts, out activate.StorePath) error {
-	s := a.Store.State()
-	if a.resumed || s.Hold != nil || f.Running == "" || f.Running == out || s.Deployed.Toplevel != string(out) || a.Config.Operation == config.Boot {
-		return nil
-	}
-	a.Log.Warn("foreign generation", "running", f.Running, "deployed", out)
-	return a.Store.Update(func(s *state.State) error {
-		s.Hold = &state.Hold{Why: fmt.Sprintf("%s was switched to by somebody else; waiting for a commit with another system, or: pullnode resume", f.Running),
-			Since: a.Now().UTC(), Toplevel: string(out)}
-		return nil
-	})
 }
 
 func (a *Agent) nextTry(out activate.StorePath) time.Time {
@@ -192,7 +181,6 @@ func (a *Agent) finish(e state.Entry, change func(*state.State)) error {
 	} else if a.pending != nil {
 		a.again()
 	}
-	a.phase("", "")
 	return a.Store.Append(e)
 }
 
@@ -210,7 +198,6 @@ func (a *Agent) unchanged(out activate.StorePath) error {
 	c := a.pending.verified.Commit()
 	if s.Deployed.Commit == string(c.ID) {
 		a.pending = nil
-		a.phase("", "")
 		return nil
 	}
 	return a.finish(state.Entry{Result: state.ResultUnchanged, Toplevel: string(out), Generation: s.Deployed.Generation}, func(s *state.State) {
@@ -237,16 +224,17 @@ func (a *Agent) forNextBoot(ctx context.Context, out activate.StorePath) error {
 // refuse records a candidate that was built but may not be tried.
 func (a *Agent) refuse(out activate.StorePath, why error) error {
 	c := a.pending.verified.Commit()
-	return a.finish(state.Entry{Result: state.ResultRefused, Toplevel: string(out), Why: why.Error()}, func(s *state.State) {
-		a.quarantine(s, string(out), why.Error(), string(c.ID))
-	})
+	// No quarantine: what is missing may come with another commit that gives the
+	// same system, such as one with a retire trailer.
+	return a.finish(state.Entry{Result: state.ResultRefused, Commit: string(c.ID), Subject: c.Subject(),
+		Signer: a.pending.verified.Signer(), Toplevel: string(out), Why: why.Error()}, nil)
 }
 
 // buildFailed records a commit that gave no system. What may be better next time
 // is tried again, what cannot be waits for the next commit.
-func (a *Agent) buildFailed(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
+func (a *Agent) buildFailed(ctx, build context.Context, err error) error {
+	if build.Err() != nil {
+		return ctx.Err() // ended by a request: nothing is known of the commit
 	}
 	var b *activate.BuildError
 	if !errors.As(err, &b) {
@@ -294,9 +282,8 @@ func (a *Agent) origin(s *state.State, out, commit, digest string) {
 	s.Origins[out] = state.Origin{Commit: commit, Digest: digest}
 }
 
-func (a *Agent) phase(name, subject string) {
-	a.status.Phase = strings.TrimSpace(fmt.Sprintf("%s %s", name, subject))
-	if name == "" {
-		a.status.Phase = ""
-	}
+// phase says what the agent is at, for as long as that takes.
+func (a *Agent) phase(ctx context.Context, name, subject string) {
+	a.status.Phase = strings.TrimSpace(name + " " + subject)
+	a.show(ctx, 0)
 }

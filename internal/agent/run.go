@@ -2,43 +2,29 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"sort"
-	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
-
-	"pullnode/internal/durable"
-	"pullnode/internal/registry"
-	"pullnode/internal/state"
 )
 
-// Request is what root's command line asks of the agent, as a small file.
-type Request struct {
-	Verb   string        `json:"verb"`             // sync, retry, suspend, resume, rollback
-	Commit string        `json:"commit,omitempty"` // retry: only this one
-	For    time.Duration `json:"for,omitempty"`    // suspend: nanoseconds, 0 until resume
-	To     int           `json:"to,omitempty"`     // rollback: the generation, 0 for the one before
+// worker is what the loop knows of the goroutine that does the work.
+type worker struct {
+	done chan end
+	// interrupt ends what is being built; a try is not stopped by it.
+	interrupt context.CancelFunc
 }
 
-// Put leaves a request for the agent whose run directory is given.
-func Put(run string, r Request) error {
-	raw, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	name := fmt.Sprintf("%d-%d", time.Now().UnixNano(), os.Getpid())
-	return durable.WriteFile(filepath.Join(run, "request", name), raw, 0o600)
+type end struct {
+	wait time.Duration
+	err  error
 }
 
 // Run is the loop until ctx is done. It gives an error only where this process
-// no longer knows the truth and must be started again; alive is called whenever
-// the loop turns and while it waits, so it means that the agent is alive.
+// no longer knows the truth and must be started again. What takes time is done by
+// a worker, one at a time, so this loop keeps turning whatever the worker waits
+// for; alive is called with each turn and means that the agent is alive.
 func (a *Agent) Run(ctx context.Context, alive func()) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -53,119 +39,57 @@ func (a *Agent) Run(ctx context.Context, alive func()) error {
 	defer beat.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var at worker
+	due := false
+	queue := a.takeRequests()
 	for {
-		// The cycle is a worker: whatever it waits for, this loop keeps turning.
-		type end struct {
-			wait time.Duration
-			err  error
+		if at.done == nil && (due || len(queue) > 0) {
+			at, queue, due = a.work(ctx, queue), nil, false
 		}
-		var done chan end
+		alive()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-beat.C:
-			alive()
-			continue
-		case <-w.Events:
-			if !a.takeRequests(ctx) {
-				continue
-			}
 		case <-timer.C:
-			a.takeRequests(ctx)
-		}
-		done = make(chan end, 1)
-		go func() {
-			wait, err := a.Cycle(ctx)
-			done <- end{wait, err}
-		}()
-		for done != nil {
-			select {
-			case <-beat.C:
-				alive()
-			case e := <-done:
-				if ctx.Err() != nil {
-					return nil
+			due = true
+		case <-w.Events:
+			for _, r := range a.takeRequests() {
+				if at.done != nil && r.urgent() {
+					at.interrupt()
 				}
-				if e.err != nil {
-					return e.err
-				}
-				timer.Reset(e.wait)
-				done = nil
+				queue = append(queue, r)
 			}
+		case e := <-at.done:
+			at.interrupt()
+			at.done = nil
+			if ctx.Err() != nil {
+				return nil
+			}
+			if e.err != nil {
+				return e.err
+			}
+			timer.Reset(e.wait)
 		}
 	}
 }
 
-// takeRequests carries out what lies in the request directory, oldest first. It
-// says whether there was anything.
-func (a *Agent) takeRequests(ctx context.Context) bool {
-	dir := filepath.Join(a.Dirs.Run, "request")
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		a.Log.Error("requests", "err", err)
-		return false
-	}
-	sort.Slice(list, func(i, j int) bool { return list[i].Name() < list[j].Name() })
-	any := false
-	for _, e := range list {
-		if strings.HasPrefix(e.Name(), ".") {
-			continue // still being written
-		}
-		path := filepath.Join(dir, e.Name())
-		raw, err := ReadForeign(path, 4<<10)
-		if err == nil {
-			err = os.Remove(path)
-		}
-		var r Request
-		if err == nil {
-			err = registry.Strict(raw, &r)
-		}
-		if err == nil {
-			err = a.handle(ctx, r)
-		}
-		if err != nil {
-			a.Log.Error("request", "file", e.Name(), "err", err)
-			os.Remove(path)
-			continue
-		}
-		any = true
-	}
-	return any
-}
-
-func (a *Agent) handle(ctx context.Context, r Request) error {
-	a.Log.Info("request", "verb", r.Verb, "commit", r.Commit)
-	switch r.Verb {
-	case "sync":
-		return nil
-	case "suspend":
-		return a.Store.Update(func(s *state.State) error {
-			s.Suspended, s.SuspendedUntil = r.For == 0, nil
-			if r.For > 0 {
-				t := a.Now().Add(r.For).UTC()
-				s.SuspendedUntil = &t
+// work carries out requests and then one cycle, outside of the loop.
+func (a *Agent) work(ctx context.Context, queue []Request) worker {
+	w := worker{done: make(chan end, 1)}
+	a.building, w.interrupt = context.WithCancel(ctx)
+	go func() {
+		for _, r := range queue {
+			a.Log.Info("request", "verb", r.Verb, "commit", r.Commit)
+			if err := a.handle(ctx, r); err != nil {
+				a.Log.Error("request", "verb", r.Verb, "err", err)
+				a.status.Request = fmt.Sprintf("%s: %v", r.Verb, err)
+			} else {
+				a.status.Request = ""
 			}
-			return nil
-		})
-	case "resume":
-		a.status.Held, a.status.Judged, a.resumed = "", false, true
-		return a.Store.Update(func(s *state.State) error {
-			s.Suspended, s.SuspendedUntil, s.Hold, s.Failure = false, nil, nil, state.Failure{}
-			return nil
-		})
-	case "retry":
-		a.status.Held, a.status.Judged, a.resumed = "", false, true
-		return a.Store.Update(func(s *state.State) error {
-			for out, q := range s.Quarantine {
-				if r.Commit == "" || strings.HasPrefix(q.Commit, r.Commit) {
-					delete(s.Quarantine, out)
-				}
-			}
-			s.Inconclusive, s.Hold = nil, nil
-			return nil
-		})
-	case "rollback":
-		return a.rollback(ctx, r.To)
-	}
-	return errors.New("unknown request " + r.Verb)
+		}
+		wait, err := a.Cycle(ctx)
+		w.done <- end{wait, err}
+	}()
+	return w
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"pullnode/activate"
 	"pullnode/internal/state"
 )
 
@@ -37,6 +38,7 @@ type Status struct {
 	Failure   *state.Failure `json:"failure,omitempty"`
 	Held      string         `json:"held,omitempty"`
 	Alerts    []string       `json:"alerts,omitempty"`
+	Request   string         `json:"request,omitempty"` // why the last request was not carried out
 
 	// Judged says that this process has seen the tip.
 	Judged bool `json:"-"`
@@ -55,20 +57,30 @@ type Commit struct {
 // StatusPath is where the status is in a run directory.
 func StatusPath(run string) string { return filepath.Join(run, "status.json") }
 
-// writeStatus gathers and writes the status.
-func (a *Agent) writeStatus(ctx context.Context, wait time.Duration) error {
+// show writes the status; next is the time to the next poll, 0 while something
+// is under way. What cannot be shown is no reason to stop working.
+func (a *Agent) show(ctx context.Context, next time.Duration) {
 	st := a.gather(ctx)
-	st.Next = a.Now().Add(wait).UTC()
+	if next > 0 {
+		st.Next = a.Now().Add(next).UTC()
+	}
 	raw, err := json.MarshalIndent(st, "", "  ")
+	if err == nil {
+		// /run is gone after a power cut, so atomic is enough here.
+		tmp := StatusPath(a.Dirs.Run) + ".tmp"
+		if err = os.WriteFile(tmp, append(raw, '\n'), 0o644); err == nil {
+			err = os.Rename(tmp, StatusPath(a.Dirs.Run))
+		}
+	}
 	if err != nil {
-		return err
+		a.Log.Error("status", "err", err)
 	}
-	tmp := StatusPath(a.Dirs.Run) + ".tmp"
-	// /run is gone after a power cut, so atomic is enough here.
-	if err := os.WriteFile(tmp, append(raw, '\n'), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(tmp, StatusPath(a.Dirs.Run))
+}
+
+// progress shows each phase of a try.
+func (a *Agent) progress(ctx context.Context, at activate.Attempt) {
+	a.status.Phase = string(at.Phase)
+	a.show(ctx, 0)
 }
 
 func (a *Agent) gather(ctx context.Context) Status {

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"pullnode/internal/agent"
+)
+
+// until waits for a status that the loop writes by itself.
+func (h *host) until(what string, ok func(agent.Status) bool) {
+	h.t.Helper()
+	var s agent.Status
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		s = agent.Status{}
+		raw, err := os.ReadFile(agent.StatusPath(filepath.Join(h.root, "run")))
+		if err == nil && json.Unmarshal(raw, &s) == nil && ok(s) {
+			return
+		}
+	}
+	h.t.Fatalf("never %s; last %+v", what, s)
+}
+
+func (h *host) ask(r agent.Request) {
+	h.t.Helper()
+	if err := agent.Put(filepath.Join(h.root, "run"), r); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// A build that takes for ever keeps nobody from being heard, and status says what
+// goes on meanwhile.
+func TestRequestsAreHeardDuringABuild(t *testing.T) {
+	h := newHost(t, nil)
+	h.want(h.cycle(), "in-sync", "healthy", "one")
+	flake, _ := os.ReadFile(filepath.Join(h.r.Dir, "flake.nix"))
+	h.r.Write("flake.nix", strings.Replace(string(flake), "args = [ ./build.sh ]", `args = [ "-c" "sleep 3600" ]`, 1))
+	h.r.Commit("alice", "a build for ever")
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	beats := make(chan struct{}, 1000)
+	go func() { ended <- h.a.Run(ctx, func() { beats <- struct{}{} }) }()
+
+	h.until("building", func(s agent.Status) bool { return strings.HasPrefix(s.Phase, "building") })
+	h.ask(agent.Request{Verb: "suspend"})
+	h.until("suspended", func(s agent.Status) bool { return s.Sync == "suspended" && s.Phase == "" })
+	h.ask(agent.Request{Verb: "resume"})
+	h.until("building again", func(s agent.Status) bool { return strings.HasPrefix(s.Phase, "building") })
+
+	h.ask(agent.Request{Verb: "rollback"})
+	h.until("told that there is nothing to go back to", func(s agent.Status) bool { return strings.Contains(s.Request, "no generation") })
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if len(beats) == 0 {
+		t.Error("the watchdog was never told")
+	}
+}
+
+// A switch by hand is seen without a restart and without a commit, and going back
+// by hand ends the hold.
+func TestDriftIsSeen(t *testing.T) {
+	h := newHost(t, nil)
+	h.cycle()
+	link := filepath.Join(h.root, "run", "current-system")
+	one, _ := os.Readlink(link)
+	h.page("two\n")
+	h.r.Commit("alice", "two")
+	h.want(h.cycle(), "in-sync", "healthy", "two")
+	two, _ := os.Readlink(link)
+	for _, c := range []struct{ to, sync, page string }{{one, "held", "one"}, {two, "in-sync", "two"}} {
+		os.Remove(link)
+		if err := os.Symlink(c.to, link); err != nil {
+			t.Fatal(err)
+		}
+		h.want(h.cycle(), c.sync, "healthy", c.page)
+	}
+}
