@@ -16,8 +16,11 @@ import (
 
 // Candidate is what a commit means for this host.
 type Candidate struct {
-	Drv StorePath
-	Out StorePath // the toplevel
+	// Source is the commit's tree in the store. No root keeps it there, so it
+	// may be gone later.
+	Source StorePath
+	Drv    StorePath
+	Out    StorePath // the toplevel
 }
 
 // BuildError is a commit that cannot be turned into a system. Class decides
@@ -104,7 +107,9 @@ func (b *Builder) Resolve(ctx context.Context, v sync.Verified) (Candidate, erro
 			return Candidate{}, failed("inputs", "the flake's inputs could not be fetched", r)
 		}
 	}
-	return b.eval(ctx, ref)
+	c, err := b.eval(ctx, ref)
+	c.Source = path
+	return c, err
 }
 
 func (b *Builder) eval(ctx context.Context, ref string) (Candidate, error) {

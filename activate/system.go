@@ -88,6 +88,12 @@ type Job struct {
 	Argv    []string // the first is looked up in PATH
 	Network bool     // may it open connections
 	Timeout time.Duration
+	// User runs it as that user of the machine, without any capability. Empty
+	// gives it a user of its own.
+	User string
+	// Credentials are files that the job may read though its user may not, by
+	// the name under which it finds them in $CREDENTIALS_DIRECTORY.
+	Credentials map[string]string
 }
 
 // JobResult is how a job ended. A job that ran and failed is no error.

@@ -205,6 +205,9 @@ func (s *System) Store() activate.Store { return activate.Store{Env: s.Environ()
 
 // Run runs a job as a plain child with its own process group.
 func (s *System) Run(ctx context.Context, j activate.Job) (activate.JobResult, error) {
+	if j.User != "" || len(j.Credentials) > 0 {
+		return activate.JobResult{}, fmt.Errorf("job %s: there are no other users and no credentials in one process", j.Name)
+	}
 	if j.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, j.Timeout)

@@ -32,6 +32,12 @@ func TestGoldenProperties(t *testing.T) {
 	job := activate.Job{Name: "eval", Argv: []string{"/bin/nix", "eval", "$x %y"}, Timeout: time.Minute}
 	net := job
 	net.Name, net.Network = "inputs", true
+	asked := net
+	asked.Name, asked.Credentials = "lifeline", map[string]string{"origin.token": "/etc/t", "b.key": "/etc/k"}
+	check := net
+	check.Name, check.User = "check-Web", "postgres"
+	other := net
+	other.Name = "check-Web"
 	for name, props := range map[string][]dbus.Property{
 		"switch":        s.switchProps("7", "/nix/store/new"),
 		"boot":          s.bootProps("7", "/nix/store/new"),
@@ -39,6 +45,9 @@ func TestGoldenProperties(t *testing.T) {
 		"guard.service": guard,
 		"eval":          r.jobProps("pullnode-eval-1", job, true),
 		"inputs":        r.jobProps("pullnode-inputs-1", net, false),
+		"lifeline":      r.jobProps("pullnode-lifeline-1", asked, false),
+		"check":         r.jobProps("pullnode-check-Web-1", other, true),
+		"check.user":    r.jobProps("pullnode-check-Web-1", check, true),
 	} {
 		var b strings.Builder
 		seen := map[string]bool{}

@@ -1,9 +1,13 @@
 package systemd
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
@@ -17,10 +21,8 @@ type families struct {
 	Names []string
 }
 
-// jobProps is the sandbox of a job. DynamicUser= brings ProtectSystem=strict,
-// PrivateTmp=, NoNewPrivileges= and RestrictSUIDSGID= with it.
+// jobProps is the sandbox of a job.
 func (r *Runner) jobProps(unit string, j activate.Job, nixGroup bool) []dbus.Property {
-	name := "pullnode-" + j.Name
 	af := []string{"AF_UNIX"}
 	if j.Network {
 		af = append(af, "AF_INET", "AF_INET6", "AF_NETLINK")
@@ -35,14 +37,11 @@ func (r *Runner) jobProps(unit string, j activate.Job, nixGroup bool) []dbus.Pro
 		prop("CPUWeight", uint64(20)),
 		prop("IOWeight", uint64(20)),
 		prop("LimitFSIZE", r.FileMax),
-
-		prop("DynamicUser", true),
-		// One user per kind of job and not per unit: systemd would give the
-		// whole cache a new owner at each start.
-		prop("User", name),
+	}
+	props = append(props, r.jobUser(j)...)
+	props = append(props,
 		prop("PrivateNetwork", !j.Network),
 		prop("RestrictAddressFamilies", families{true, af}),
-		prop("ProtectHome", "yes"),
 		prop("ProtectProc", "invisible"),
 		prop("PrivateDevices", true),
 		prop("ProtectClock", true),
@@ -56,12 +55,7 @@ func (r *Runner) jobProps(unit string, j activate.Job, nixGroup bool) []dbus.Pro
 		prop("RestrictNamespaces", uint64(0)),
 		prop("CapabilityBoundingSet", uint64(0)),
 		prop("SystemCallArchitectures", []string{"native"}),
-
 		prop("UMask", uint32(0o077)),
-		prop("CacheDirectory", []string{name}),
-		prop("CacheDirectoryMode", uint32(0o700)),
-		prop("Environment", r.jobEnv(filepath.Join(r.Cache, name))),
-		prop("WorkingDirectory", filepath.Join(r.Cache, name)),
 		// Not StandardOutput=truncate: systemd opens the files again for
 		// ExecStopPost= and would truncate what the job wrote (systemd.exec(5)).
 		// The runner removes them before it starts the unit.
@@ -75,14 +69,62 @@ func (r *Runner) jobProps(unit string, j activate.Job, nixGroup bool) []dbus.Pro
 		// does the same for all commands but ExecStart=.
 		prop("PermissionsStartOnly", true),
 		try("ExecStopPost", r.Pullnode, "record", unit),
-	}
-	if nixGroup {
+	)
+	if nixGroup && j.User == "" {
 		props = append(props, prop("SupplementaryGroups", []string{r.NixGroup}))
 	}
 	if r.MemoryMax > 0 {
 		props = append(props, prop("MemoryMax", r.MemoryMax), prop("MemorySwapMax", uint64(0)))
 	}
+	if len(j.Credentials) > 0 {
+		var list []credential
+		for _, name := range slices.Sorted(maps.Keys(j.Credentials)) {
+			list = append(list, credential{name, j.Credentials[name]})
+		}
+		props = append(props, prop("LoadCredential", list))
+	}
 	return props
+}
+
+// credential is D-Bus type (ss).
+type credential struct{ Name, Path string }
+
+// jobUser says who the job is and what of the machine's files it sees.
+func (r *Runner) jobUser(j activate.Job) []dbus.Property {
+	if j.User != "" {
+		return []dbus.Property{
+			prop("User", j.User),
+			// What DynamicUser= below brings with it. The user's home can be read:
+			// why else name a user.
+			prop("ProtectSystem", "strict"),
+			prop("ProtectHome", "read-only"),
+			prop("PrivateTmp", true),
+			prop("NoNewPrivileges", true),
+			prop("RestrictSUIDSGID", true),
+			prop("Environment", append([]string{"LANG=C.UTF-8", "PATH=" + r.Path}, r.Env...)),
+		}
+	}
+	name := account(j.Name)
+	return []dbus.Property{
+		prop("DynamicUser", true),
+		// One user per kind of job and not per unit: systemd would give the
+		// whole cache a new owner at each start.
+		prop("User", name),
+		prop("ProtectHome", "yes"),
+		prop("CacheDirectory", []string{name}),
+		prop("CacheDirectoryMode", uint32(0o700)),
+		prop("Environment", r.jobEnv(filepath.Join(r.Cache, name))),
+		prop("WorkingDirectory", filepath.Join(r.Cache, name)),
+	}
+}
+
+// account is the user's name of a kind of job. systemd takes 31 characters of
+// lower case; a name that does not fit becomes its hash.
+func account(job string) string {
+	if len(job) <= 22 && strings.ToLower(job) == job {
+		return "pullnode-" + job
+	}
+	return fmt.Sprintf("pullnode-%x", sha256.Sum256([]byte(job)))[:31]
 }
 
 func (r *Runner) jobEnv(home string) []string {

@@ -39,8 +39,8 @@ type RunnerSettings struct {
 	Patience time.Duration
 }
 
-// Runner is activate.Runner: each job is a transient unit with a user of its
-// own, which has no authority.
+// Runner is activate.Runner: each job is a transient unit without authority,
+// with a user of its own unless the job names one.
 type Runner struct {
 	RunnerSettings
 	bus   bus
@@ -205,9 +205,13 @@ func (r *Runner) hasGroup() bool {
 }
 
 func checkJob(j activate.Job) error {
-	// The name is also a user's name, of which systemd takes 31 characters.
-	if err := validID(j.Name); err != nil || len(j.Name) > 22 || strings.ToLower(j.Name) != j.Name {
+	if err := validID(j.Name); err != nil {
 		return fmt.Errorf("%.40q is no name of a job", j.Name)
+	}
+	for name, path := range j.Credentials {
+		if name == "" || strings.ContainsAny(name, "/:\x00") || !filepath.IsAbs(path) {
+			return fmt.Errorf("job %s: %q of %q is no credential", j.Name, name, path)
+		}
 	}
 	if len(j.Argv) == 0 || j.Timeout <= 0 {
 		return fmt.Errorf("job %s: no command or no time", j.Name)

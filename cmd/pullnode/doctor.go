@@ -19,7 +19,7 @@ func doctorCommand() *command {
 	var path, dir string
 	return &command{args: "[--config FILE] [--state DIR]", short: "try every part by itself",
 		flags: func(fs *flag.FlagSet) {
-			fs.StringVar(&path, "config", "/etc/pullnode/pullnode.json", "settings file")
+			fs.StringVar(&path, "config", configPath, "settings file")
 			fs.StringVar(&dir, "state", stateDir, "the agent's state directory")
 		},
 		run: func(ctx context.Context, _ []string, out io.Writer) error {

@@ -22,7 +22,7 @@ func runCommand() *command {
 	return &command{args: "[--config FILE] [--root DIR] [--once]", short: "the node's loop; with --root in one process and one directory",
 		flags: func(fs *flag.FlagSet) {
 			fs.BoolVar(&once, "once", false, "one cycle, then stop")
-			fs.StringVar(&path, "config", "/etc/pullnode/pullnode.json", "settings file")
+			fs.StringVar(&path, "config", configPath, "settings file")
 			fs.StringVar(&root, "root", "", "keep everything below this directory")
 		},
 		run: func(ctx context.Context, _ []string, out io.Writer) error {

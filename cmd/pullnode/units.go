@@ -3,19 +3,19 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"time"
 
 	"pullnode/activate/health"
 	"pullnode/activate/systemd"
 	"pullnode/internal/config"
 	"pullnode/sync/fetch"
 )
+
+// configPath is where an installed machine has the settings.
+const configPath = "/etc/pullnode/pullnode.json"
 
 // unitCommands are the verbs that only units call; nobody types them.
 func unitCommands() map[string]*command {
@@ -45,14 +45,16 @@ func unitCommands() map[string]*command {
 			return health.Serve(ctx, settings, out)
 		}},
 		"sync-daemon": configCommand(syncDaemon),
-		"lifeline":    configCommand(lifeline),
+		"keys":        configCommand(keysProcess),
+		"handoff":     handoffCommand(),
+		"lifeline":    lifelineCommand(),
 	}
 }
 
 func configCommand(do func(context.Context, *config.Config) error) *command {
 	var path string
 	return &command{flags: func(fs *flag.FlagSet) {
-		fs.StringVar(&path, "config", "/etc/pullnode/pullnode.json", "settings file")
+		fs.StringVar(&path, "config", configPath, "settings file")
 	}, run: func(ctx context.Context, _ []string, _ io.Writer) error {
 		c, err := config.Load(path)
 		if err != nil {
@@ -60,23 +62,6 @@ func configCommand(do func(context.Context, *config.Config) error) *command {
 		}
 		return do(ctx, c)
 	}}
-}
-
-// unitCredential points at what systemd delivered to this unit alone, under the
-// names "<remote>.token" and "<remote>.key".
-func unitCredential(r config.Remote) fetch.Auth {
-	a := credential(r.Auth)
-	dir := os.Getenv("CREDENTIALS_DIRECTORY")
-	if dir == "" {
-		return a
-	}
-	if a.TokenFile != "" {
-		a.TokenFile = filepath.Join(dir, r.Name+".token")
-	}
-	if a.KeyFile != "" {
-		a.KeyFile = filepath.Join(dir, r.Name+".key")
-	}
-	return a
 }
 
 // syncDaemon is pullnode-sync.service.
@@ -96,25 +81,4 @@ func syncDaemon(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	return s.Run(ctx)
-}
-
-// lifeline is the unit that asks every remote anew: one that answers is enough.
-func lifeline(ctx context.Context, c *config.Config) error {
-	ctx, cancel := context.WithTimeout(ctx, 45*time.Second)
-	defer cancel()
-	answers := make(chan error, len(c.Remotes))
-	for _, r := range c.Remotes {
-		go func() {
-			answers <- fetch.LsRemote(ctx, fetch.Options{Name: r.Name, URL: r.URL, Limits: fetchLimits(c)}, unitCredential(r), c.Branch)
-		}()
-	}
-	var errs []error
-	for range c.Remotes {
-		err := <-answers
-		if err == nil {
-			return nil
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }

@@ -14,7 +14,6 @@ import (
 	"pullnode/internal/agent"
 	"pullnode/internal/config"
 	"pullnode/internal/state"
-	"pullnode/keysrc"
 	"pullnode/sync"
 )
 
@@ -29,10 +28,7 @@ type nobody struct {
 // what is wrong with them.
 func openKinds(c *config.Config) error {
 	_, herr := health.Open(c.Health.Checks, health.Seams{Systemd: nobody{}, Commander: nobody{}})
-	var kerr error
-	if len(c.Keys.Sources) > 0 {
-		_, kerr = keysrc.OpenAll(c.Keys.Sources)
-	}
+	_, kerr := chain(c)
 	return errors.Join(herr, kerr)
 }
 
@@ -59,11 +55,16 @@ func onePlace(c *config.Config, root string, log *slog.Logger) (*agent.Agent, er
 	if err != nil {
 		return nil, err
 	}
+	keys, err := chain(c)
+	if err != nil {
+		return nil, err
+	}
 	fetcher, probes, err := inProcess(c, root, dirs, log)
 	if err != nil {
 		return nil, err
 	}
-	a := &agent.Agent{Config: c, Store: store, Fetcher: fetcher, System: sys, Dirs: dirs, Log: log, Now: time.Now, Random: random}
+	a := &agent.Agent{Config: c, Store: store, Fetcher: fetcher, System: sys, Dirs: dirs, Log: log, Now: time.Now, Random: random,
+		Preflight: secretsOpen(c, keys)}
 	a.Builder = builder(c, sys, sys.Store(), dirs.Scratch, filepath.Join(root, "roots", "candidate"))
 	a.Activator = &activate.Activator{System: sys, Guard: c.GuardTimeout(), SwitchTimeout: c.Build.SwitchTimeout.D(),
 		Journal: agent.Journal{Store: store, Meta: a.Meta},

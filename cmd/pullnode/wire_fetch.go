@@ -69,9 +69,10 @@ func inProcess(c *config.Config, root string, dirs agent.Dirs, log *slog.Logger)
 	for _, r := range c.Remotes {
 		creds[r.Name] = credential(r.Auth)
 		probes = append(probes, func(ctx context.Context) error {
-			return fetch.LsRemote(ctx, fetch.Options{Name: r.Name, URL: r.URL, Limits: fetchLimits(c)}, credential(r.Auth), c.Branch)
+			return askRemote(ctx, c, r, credential(r.Auth))
 		})
 	}
+	probes = append(probes, targetProbes(c)...)
 	s, err := fetch.New(fetch.Config{AnswerPath: dirs.Answer, ReportPath: dirs.Report, RepoDir: filepath.Join(root, "sync", "repo"),
 		Credentials: creds, Limits: fetchLimits(c), Child: child, Logger: log})
 	return served{s}, probes, err

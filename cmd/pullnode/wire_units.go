@@ -15,6 +15,7 @@ import (
 	"pullnode/internal/agent"
 	"pullnode/internal/config"
 	"pullnode/internal/state"
+	"pullnode/keysrc"
 	"pullnode/sync"
 )
 
@@ -37,7 +38,11 @@ func installed(c *config.Config, path string, log *slog.Logger) (*agent.Agent, e
 		}
 	}
 	dirs := agent.Dirs{State: stateDir, Run: runDir, Answer: syncDir + "/answer", Report: syncDir + "/report", Scratch: stateDir + "/tmp"}
-	sys, err := systemd.New(systemd.Settings{SwitchMax: c.Build.SwitchTimeout.D()})
+	settings := systemd.Settings{SwitchMax: c.Build.SwitchTimeout.D()}
+	if c.Keys.HandsOver() {
+		settings.Handoff = handoffUnit
+	}
+	sys, err := systemd.New(settings)
 	if err != nil {
 		return nil, err
 	}
@@ -59,13 +64,14 @@ func installed(c *config.Config, path string, log *slog.Logger) (*agent.Agent, e
 		return nil, err
 	}
 	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + stateDir, "XDG_CACHE_HOME=" + stateDir + "/tmp", "NIX_REMOTE=daemon", "LC_ALL=C"}
-	a := &agent.Agent{Config: c, Store: store, Fetcher: asker{dirs}, System: sys, Dirs: dirs, Log: log, Now: time.Now, Random: random, Preflight: startsPullnode}
+	a := &agent.Agent{Config: c, Store: store, Fetcher: asker{dirs}, System: sys, Dirs: dirs, Log: log, Now: time.Now, Random: random,
+		Preflight: preflight{startsPullnode, secretsOpen(c, keysrc.Client{Path: keySocket})}.run}
 	a.Builder = builder(c, runner, activate.Store{Env: env}, dirs.Scratch, "/var/cache/pullnode-build/result")
 	a.Activator = &activate.Activator{System: sys, Guard: c.GuardTimeout(), SwitchTimeout: c.Build.SwitchTimeout.D(),
 		Journal: agent.Journal{Store: store, Meta: a.Meta},
 		Health: &agent.Health{Timing: timing(c), Checks: checks, Systemd: units, Starts: units, AllowRestarts: c.Health.AllowRestarts, Ask: health.Split(nil, networkAsk(runner, self)),
 			Lifeline: &health.Lifeline{Window: c.Lifeline.Window.D(), Interval: c.Health.Interval.D(), Timeout: time.Minute,
-				Probes: []health.Probe{lifelineProbe(runner, self, path)}}}}
+				Probes: lifelineProbes(runner, c, self, path)}}}
 	return a, nil
 }
 
@@ -86,15 +92,20 @@ func startsPullnode(_ context.Context, v sync.Verified, c activate.Candidate) er
 // commander runs the command checks, each in a unit of its own.
 type commander struct{ activate.Runner }
 
-// Command runs one check.
+// exitUser is how systemd ends a unit whose user it cannot become: systemd.exec(5),
+// "Process Exit Codes".
+const exitUser = 217
+
+// Command runs one check. It may open connections, as the others may: most
+// commands ask a service.
 func (r commander) Command(ctx context.Context, c health.Command) (health.CommandResult, error) {
-	if c.User != "" {
-		return health.CommandResult{}, fmt.Errorf("check %s: user is not supported here yet", c.Check)
-	}
-	j, err := r.Run(ctx, activate.Job{Name: "check-" + c.Check, Argv: c.Argv, Timeout: c.Timeout})
+	j, err := r.Run(ctx, activate.Job{Name: "check-" + c.Check, Argv: c.Argv, Network: true, User: c.User, Timeout: c.Timeout})
 	out := health.CommandResult{Exit: j.Exit, TimedOut: j.Reason == "timeout", Output: string(j.Out) + string(j.Err)}
 	if j.Reason != "" && !out.TimedOut {
 		out.Signal = j.Reason
+	}
+	if j.Exit == exitUser && c.User != "" && out.Output == "" {
+		out.Output = "systemd cannot run it as the user " + c.User
 	}
 	return out, err
 }
@@ -129,19 +140,5 @@ func networkAsk(r activate.Runner, self string) health.Ask {
 			out[i] = a
 		}
 		return out
-	}
-}
-
-// lifelineProbe asks the remotes anew in a unit that may open connections.
-func lifelineProbe(r activate.Runner, self, path string) health.Probe {
-	return func(ctx context.Context) error {
-		j, err := r.Run(ctx, activate.Job{Name: "lifeline", Argv: []string{self, "lifeline", "--config", path}, Network: true, Timeout: time.Minute})
-		if err != nil {
-			return err
-		}
-		if j.Exit != 0 || j.Reason != "" {
-			return fmt.Errorf("no remote answers: %s", safe(string(j.Err)))
-		}
-		return nil
 	}
 }

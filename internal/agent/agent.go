@@ -32,6 +32,10 @@ type Builder interface {
 	Realise(ctx context.Context, c activate.Candidate) error
 }
 
+// ErrLater is wrapped by a Preflight that could not be made: it says nothing
+// about the candidate and is made again later.
+var ErrLater = errors.New("cannot be told now")
+
 // Agent is one node's pull loop. Its exported fields are set before Run and not
 // changed after.
 type Agent struct {
@@ -45,7 +49,7 @@ type Agent struct {
 	Log       *slog.Logger
 	Now       func() time.Time
 	// Preflight looks at a built candidate before anything is touched. An error
-	// refuses it; may be nil.
+	// refuses it, one that wraps ErrLater only puts it off. May be nil.
 	Preflight func(ctx context.Context, v sync.Verified, c activate.Candidate) error
 	// Random is uniform in [0, d); it spreads polls and retries of a fleet.
 	Random func(time.Duration) time.Duration // uniform in [0, d)

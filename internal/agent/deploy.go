@@ -10,6 +10,7 @@ import (
 	"pullnode/activate"
 	"pullnode/internal/config"
 	"pullnode/internal/state"
+	"pullnode/keysrc"
 )
 
 // deploy brings the pending commit as far as it goes. An error means that the
@@ -51,7 +52,11 @@ func (a *Agent) deploy(ctx context.Context) error {
 		return a.buildFailed(ctx, build, err)
 	}
 	if a.Preflight != nil {
-		if err := a.Preflight(ctx, p.verified, cand); err != nil {
+		err := a.Preflight(build, p.verified, cand)
+		if build.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
 			return a.refuse(cand.Out, err)
 		}
 	}
@@ -221,12 +226,21 @@ func (a *Agent) forNextBoot(ctx context.Context, out activate.StorePath) error {
 	})
 }
 
-// refuse records a candidate that was built but may not be tried.
+// refuse records a candidate that was built but may not be tried, or not yet.
 func (a *Agent) refuse(out activate.StorePath, why error) error {
 	c := a.pending.verified.Commit()
+	a.Log.Warn("not tried", "commit", string(c.ID), "why", why)
+	a.status.BuildHint = ""
+	result := state.ResultRefused
+	if errors.Is(why, ErrLater) {
+		result = state.ResultFailed
+	}
+	if files := (*keysrc.PreflightError)(nil); errors.As(why, &files) {
+		a.status.BuildHint = "add this host to .sops.yaml, run sops updatekeys on each file, commit"
+	}
 	// No quarantine: what is missing may come with another commit that gives the
 	// same system, such as one with a retire trailer.
-	return a.finish(state.Entry{Result: state.ResultRefused, Commit: string(c.ID), Subject: c.Subject(),
+	return a.finish(state.Entry{Result: result, Commit: string(c.ID), Subject: c.Subject(),
 		Signer: a.pending.verified.Signer(), Toplevel: string(out), Why: why.Error()}, nil)
 }
 

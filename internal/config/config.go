@@ -89,7 +89,13 @@ type Keys struct {
 	Sources   []json.RawMessage `json:"sources,omitempty"`
 	Recipient string            `json:"recipient,omitempty"` // the public half that must come out, "age1…"
 	Files     []string          `json:"files,omitempty"`     // SOPS files to prove beside secrets/<host>* and hosts/<host>/
+	// Handoff is how a switch gets the identity: "file", the default, as a file
+	// on a ramfs while it runs; "none", not at all.
+	Handoff string `json:"handoff,omitempty"`
 }
+
+// HandsOver says whether the identity is handed over as a file.
+func (k Keys) HandsOver() bool { return len(k.Sources) > 0 && k.Handoff == "file" }
 
 // Health says when a new system deserves to stay.
 type Health struct {
@@ -193,6 +199,7 @@ func (c *Config) defaults() {
 	}
 	set(&c.Branch, "main")
 	set(&c.Operation, Switch)
+	set(&c.Keys.Handoff, "file")
 	set(&c.Schedule.Interval, Duration(5*time.Minute))
 	set(&c.Schedule.Jitter, c.Schedule.Interval/5)
 	set(&c.Health.Settle, Duration(10*time.Second))
@@ -228,7 +235,11 @@ func (c *Config) Toplevel() string {
 // GuardTimeout gives how long a try may take before the guard reverts: every
 // step's own limit, two missed watchdogs of the agent, and a margin.
 func (c *Config) GuardTimeout() time.Duration {
-	const watchdog, margin = time.Minute, 2 * time.Minute
+	const watchdog, margin, handoff = time.Minute, 2 * time.Minute, time.Minute
 	checks := max(c.Health.Window, c.Lifeline.Window)
-	return c.Build.SwitchTimeout.D() + c.Health.Settle.D() + checks.D() + 2*watchdog + margin
+	wait := time.Duration(0)
+	if c.Keys.HandsOver() {
+		wait = handoff // TimeoutStartSec= of pullnode-handoff.service
+	}
+	return wait + c.Build.SwitchTimeout.D() + c.Health.Settle.D() + checks.D() + 2*watchdog + margin
 }

@@ -42,6 +42,7 @@ func TestMistakes(t *testing.T) {
 		`"lifeline":{"targets":["example.org"]}`:    `lifeline.targets[0]: want host:port`,
 		`"health":{"window":"5s","interval":"10s"}`: `health.window: 5s is too short`,
 		`"health":{"allowRestarts":{"web":1}}`:      `health.allowRestarts: want the full name of a service`,
+		`"keys":{"handoff":"fil"}`:                  `keys.handoff: unknown way "fil", did you mean "file"?`,
 		`"revokedKeys":["x"]`:                       `revokedKeys[0]`,
 		`"hostName":"a b"`:                          `hostName: "a b"`,
 	} {

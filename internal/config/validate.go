@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/robfig/cron/v3"
@@ -91,6 +92,9 @@ func (c *Config) problems() (errs []error) {
 		if filepath.Ext(name) != ".service" {
 			bad("health.allowRestarts", "want the full name of a service, like \"web.service\", got %q", name)
 		}
+	}
+	if handoffs := []string{"file", "none"}; !slices.Contains(handoffs, c.Keys.Handoff) {
+		bad("keys.handoff", "unknown way %q%s (one of %s)", c.Keys.Handoff, registry.DidYouMean(c.Keys.Handoff, handoffs), strings.Join(handoffs, ", "))
 	}
 	for i, t := range c.Lifeline.Targets {
 		if _, _, err := net.SplitHostPort(t); err != nil {

@@ -61,10 +61,11 @@ func TestPromises(t *testing.T) {
 			"StartLimitIntervalSec=0", "KillMode=process", "X-StopOnRemoval=false", "X-StopIfChanged=false",
 			"RestrictAddressFamilies=AF_UNIX", "PrivateNetwork=yes", "ProtectSystem=strict", "RuntimeDirectoryPreserve=yes",
 			"ReadWritePaths=/nix/var/nix/profiles /nix/var/nix/gcroots/pullnode /nix/var/pullnode"},
-		"pullnode-sync.service":    {"DynamicUser=yes", "StateDirectory=pullnode-sync", "CapabilityBoundingSet=", "X-StopIfChanged=false"},
-		"pullnode-keys.socket":     {"SocketMode=0600"},
-		"pullnode-keys.service":    {"FileDescriptorStoreMax=1", "X-StopIfChanged=false"},
-		"pullnode-handoff.service": {"StopWhenUnneeded=yes", "RemainAfterExit=yes"},
+		"pullnode-sync.service": {"DynamicUser=yes", "StateDirectory=pullnode-sync", "CapabilityBoundingSet=", "X-StopIfChanged=false"},
+		"pullnode-keys.socket":  {"SocketMode=0600"},
+		"pullnode-keys.service": {"Type=notify", "Restart=always", "X-StopIfChanged=false"},
+		"pullnode-handoff.service": {"StopWhenUnneeded=yes", "RemainAfterExit=yes", "DefaultDependencies=no",
+			"X-RestartIfChanged=false", "X-StopOnRemoval=false"},
 	} {
 		for _, l := range lines {
 			if !strings.Contains(units[name], "\n"+l+"\n") {

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"pullnode/activate"
+	"pullnode/internal/agent"
+	"pullnode/internal/config"
+	"pullnode/keysrc"
+	"pullnode/sync"
+)
+
+const (
+	keySocket   = "/run/pullnode-keys/age.sock"
+	handoffUnit = "pullnode-handoff.service"
+	// proveTimeout is how long the keys process may take to get the key and try
+	// every file.
+	proveTimeout = 2 * time.Minute
+	// handoffTimeout ends before TimeoutStartSec= of pullnode-handoff.service,
+	// so that the error names the source.
+	handoffTimeout = 50 * time.Second
+)
+
+func chain(c *config.Config) (keysrc.Chain, error) {
+	ch, err := keysrc.Settings{Recipient: c.Keys.Recipient, Sources: c.Keys.Sources}.Open()
+	if err != nil {
+		return ch, fmt.Errorf("keys.%w", err)
+	}
+	return ch, nil
+}
+
+// keysProcess is pullnode-keys.service.
+func keysProcess(ctx context.Context, c *config.Config) error {
+	ch, err := chain(c)
+	if err != nil {
+		return err
+	}
+	l, err := keysrc.ActivatedListener()
+	if err != nil {
+		return err
+	}
+	if l == nil {
+		return hint(errors.New("systemd passed no socket: this process is started by its unit only"), "sudo systemctl start pullnode-keys.socket")
+	}
+	a := keysrc.Agent{Keys: ch, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	daemon.SdNotify(false, daemon.SdNotifyReady)
+	return a.Serve(ctx, l)
+}
+
+// handoffCommand is pullnode-handoff.service: "start" gets the key by the chain
+// itself, never from the keys process, which gives it to nobody; "stop" needs no
+// settings, so that damaged ones cannot keep the key on the machine.
+func handoffCommand() *command {
+	var path string
+	return &command{args: "start|stop", minArg: 1, maxArg: 1, flags: func(fs *flag.FlagSet) {
+		fs.StringVar(&path, "config", configPath, "settings file")
+	}, run: func(ctx context.Context, args []string, _ io.Writer) error {
+		h := keysrc.Handoff{Dir: keysrc.HandoffDir, Copies: keysrc.SopsNixCopies}
+		switch args[0] {
+		case "stop":
+			return h.Remove()
+		case "start":
+			return handOver(ctx, h, path)
+		}
+		return usageError("handoff: %q is neither start nor stop", args[0])
+	}}
+}
+
+func handOver(ctx context.Context, h keysrc.Handoff, path string) error {
+	c, err := config.Load(path)
+	if err != nil {
+		return err
+	}
+	ch, err := chain(c)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, handoffTimeout)
+	defer cancel()
+	k, err := ch.Fetch(ctx)
+	if err != nil {
+		return err
+	}
+	defer k.Wipe()
+	if err := h.Start(k); err != nil {
+		return err
+	}
+	slog.New(slog.NewTextHandler(os.Stderr, nil)).Info("handed the key over", "file", h.Path(), "source", k.From(), "recipient", k.Recipient())
+	return nil
+}
+
+// preflight is agent.Agent's: all of them must agree, in this order.
+type preflight []func(context.Context, sync.Verified, activate.Candidate) error
+
+func (p preflight) run(ctx context.Context, v sync.Verified, c activate.Candidate) error {
+	for _, f := range p {
+		if err := f(ctx, v, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// secretsOpen refuses a commit with a SOPS file of this host that the host's key
+// does not open. Without a key source nothing is asked: where the key of such a
+// host comes from is its own business.
+func secretsOpen(c *config.Config, p keysrc.Prover) func(context.Context, sync.Verified, activate.Candidate) error {
+	return func(ctx context.Context, _ sync.Verified, cand activate.Candidate) error {
+		if len(c.Keys.Sources) == 0 {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, proveTimeout)
+		defer cancel()
+		tree, err := os.OpenRoot(string(cand.Source))
+		if err == nil {
+			defer tree.Close()
+			err = keysrc.Prove(ctx, p, tree.FS(), c.HostName, c.Keys.Files)
+		}
+		if files := (*keysrc.PreflightError)(nil); err == nil || errors.As(err, &files) {
+			return err
+		}
+		return fmt.Errorf("whether this host's secrets open %w: %w", agent.ErrLater, err)
+	}
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+
+	"pullnode/internal/state"
+	"pullnode/keysrc/keysrctest"
+)
+
+func newIdentity(t *testing.T) *age.X25519Identity {
+	t.Helper()
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// A secret that does not open refuses the commit before anything is touched; a
+// key that cannot be had only puts it off.
+func TestSecretsMustOpen(t *testing.T) {
+	mine, other := newIdentity(t), newIdentity(t)
+	key := filepath.Join(t.TempDir(), "host.age")
+	put := func() {
+		if err := os.WriteFile(key, []byte(mine.String()+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put()
+	h := newHost(t, map[string]any{"keys": map[string]any{"sources": []any{map[string]any{"type": "file", "path": key}}, "files": []string{"shared/wifi.json"}}})
+	last := func() state.Entry {
+		t.Helper()
+		list, err := h.a.Store.History(1)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("history: %v, %v", list, err)
+		}
+		return list[0]
+	}
+	open := keysrctest.SOPS(t, other.Recipient().String(), mine.Recipient().String())
+	h.r.Write("secrets/demo.json", open)
+	h.r.Write("shared/wifi.json", open)
+	h.page("two\n")
+	h.r.Commit("alice", "secrets that open")
+	h.want(h.cycle(), "in-sync", "healthy", "two")
+
+	h.r.Write("shared/wifi.json", keysrctest.SOPS(t, other.Recipient().String()))
+	h.page("three\n")
+	h.r.Commit("alice", "a secret for somebody else")
+	s := h.cycle()
+	h.want(s, "failed", "healthy", "two")
+	e := last()
+	for _, say := range []string{"shared/wifi.json: is not encrypted for this host", other.Recipient().String(), "this host's key (" + mine.Recipient().String()} {
+		if e.Result != state.ResultRefused || !strings.Contains(e.Why, say) {
+			t.Errorf("%s: %s\nwant refused: %s", e.Result, e.Why, say)
+		}
+	}
+	if strings.Contains(e.Why, "secrets/demo.json") || !strings.Contains(s.Hint, "updatekeys") {
+		t.Errorf("why %q, hint %q", e.Why, s.Hint)
+	}
+
+	if err := os.Remove(key); err != nil {
+		t.Fatal(err)
+	}
+	h.r.Write("shared/wifi.json", open)
+	h.r.Commit("alice", "the same system with the right secret")
+	h.want(h.cycle(), "failed", "healthy", "two")
+	if e := last(); e.Result != state.ResultFailed || !strings.Contains(e.Why, "cannot be told now") || !strings.Contains(e.Why, "file:"+key) {
+		t.Errorf("without the key: %s: %s", e.Result, e.Why)
+	}
+	put()
+	for end := time.Now().Add(time.Minute); h.cycle().Sync != "in-sync"; time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it is not tried again")
+		}
+	}
+	h.want(h.cycle(), "in-sync", "healthy", "three")
+}
+
+// Without a source no secret is asked about: such a host has its key elsewhere.
+func TestWithoutSourcesNothingIsAsked(t *testing.T) {
+	h := newHost(t, nil)
+	h.r.Write("secrets/demo.json", keysrctest.SOPS(t, newIdentity(t).Recipient().String()))
+	h.page("two\n")
+	h.r.Commit("alice", "a secret")
+	h.want(h.cycle(), "in-sync", "healthy", "two")
+}

@@ -1,0 +1,42 @@
+package keysrc
+
+import (
+	"context"
+	"io/fs"
+)
+
+// Prover says which SOPS files the host's key opens, and gives the public halves
+// of that key: a Client of the process that holds the key, or a Chain. Its
+// error means that nobody could say, not that a file does not open.
+type Prover interface {
+	Preflight(ctx context.Context, files []Meta) (results []Result, recipients []string, err error)
+}
+
+// Preflight gets the key, tries the files and wipes the key. It is for running
+// without a keys process.
+func (c Chain) Preflight(ctx context.Context, files []Meta) ([]Result, []string, error) {
+	k, err := c.Fetch(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer k.Wipe()
+	return Preflight(k.Identities(), files), k.Recipients(), nil
+}
+
+// Prove asks p about every SOPS file of the host in the tree, as Files finds
+// them. A *PreflightError names those that do not open; any other error says
+// nothing about the files. A tree without such files needs no key.
+func Prove(ctx context.Context, p Prover, tree fs.FS, host string, also []string) error {
+	metas, bad, err := Files(tree, host, also)
+	if err != nil {
+		return err
+	}
+	if len(metas)+len(bad) == 0 {
+		return nil
+	}
+	results, recipients, err := p.Preflight(ctx, metas)
+	if err != nil {
+		return err
+	}
+	return Judge(recipients, append(bad, results...))
+}
