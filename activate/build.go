@@ -26,7 +26,7 @@ type Candidate struct {
 // BuildError is a commit that cannot be turned into a system. Class decides
 // whether trying again makes sense.
 type BuildError struct {
-	Class string // "lock", "export", "no-such-host", "eval", "build", "timeout", "no-space"
+	Class string // "lock", "export", "no-such-host", "inputs", "eval", "build", "timeout", "no-space", "collected"
 	Text  string // one line
 	Tail  string // the end of what nix said
 	Hint  string
@@ -37,7 +37,7 @@ func (e *BuildError) Error() string { return e.Text }
 
 // Temporary says whether the same commit may build later.
 func (e *BuildError) Temporary() bool {
-	return e.Class == "timeout" || e.Class == "no-space" || e.Class == "inputs"
+	return e.Class == "timeout" || e.Class == "no-space" || e.Class == "inputs" || e.Class == "collected"
 }
 
 // Builder resolves and realises systems with nix. It runs nothing of the
@@ -55,8 +55,10 @@ type Builder struct {
 	Build    time.Duration
 	Silent   time.Duration
 	IFD      bool
-	// RootLink is the GC root that the build's own unit writes.
+	// RootLink is the GC root that the build's own unit writes, in a directory
+	// of that unit's.
 	RootLink string
+	Roots    Roots
 }
 
 // nixFlags are on every nix call: the tree may not widen what is trusted, look
@@ -89,6 +91,9 @@ func (b *Builder) Resolve(ctx context.Context, v sync.Verified) (Candidate, erro
 	if err != nil {
 		return Candidate{}, err
 	}
+	if err := b.hold(ctx, path); err != nil {
+		return Candidate{}, err
+	}
 	nar, err := b.Store.NarHash(ctx, path)
 	if err != nil {
 		return Candidate{}, err
@@ -98,7 +103,7 @@ func (b *Builder) Resolve(ctx context.Context, v sync.Verified) (Candidate, erro
 		ref += "&dir=" + b.Dir
 	}
 	if inputs {
-		argv := append([]string{"nix", "flake", "archive"}, append(b.nixFlags(), ref)...)
+		argv := append([]string{"nix", "flake", "archive", "--json"}, append(b.nixFlags(), ref)...)
 		r, err := b.Runner.Run(ctx, Job{Name: "inputs", Argv: argv, Network: true, Timeout: b.Eval})
 		if err != nil {
 			return Candidate{}, err
@@ -106,10 +111,48 @@ func (b *Builder) Resolve(ctx context.Context, v sync.Verified) (Candidate, erro
 		if r.Exit != 0 || r.Reason != "" {
 			return Candidate{}, failed("inputs", "the flake's inputs could not be fetched", r)
 		}
+		if err := b.hold(ctx, archived(r.Out)...); err != nil {
+			return Candidate{}, err
+		}
 	}
 	c, err := b.eval(ctx, ref)
+	if err != nil {
+		return Candidate{}, err
+	}
 	c.Source = path
-	return c, err
+	return c, b.hold(ctx, c.Drv)
+}
+
+// hold roots what the next step needs.
+func (b *Builder) hold(ctx context.Context, paths ...StorePath) error {
+	for _, p := range paths {
+		if err := b.Roots.Hold(ctx, p); errors.Is(err, errCollected) {
+			return &BuildError{Class: "collected", Text: err.Error()}
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// archived reads the store paths that nix flake archive --json names. What
+// cannot be read is not rooted; evaluation says so if it is missed.
+func archived(raw []byte) (paths []StorePath) {
+	type input struct {
+		Path   StorePath                  `json:"path"`
+		Inputs map[string]json.RawMessage `json:"inputs"`
+	}
+	var in input
+	if json.Unmarshal(raw, &in) != nil {
+		return nil
+	}
+	if isStorePath(in.Path) {
+		paths = append(paths, in.Path)
+	}
+	for _, sub := range in.Inputs {
+		paths = append(paths, archived(sub)...)
+	}
+	return paths
 }
 
 func (b *Builder) eval(ctx context.Context, ref string) (Candidate, error) {
@@ -148,9 +191,19 @@ func (b *Builder) Realise(ctx context.Context, c Candidate) error {
 	if r.Exit != 0 || r.Reason != "" {
 		e := failed("build", "the build of "+filepath.Base(string(c.Out))+" stopped", r)
 		e.Hint = "the whole log: nix log " + string(c.Drv)
+		if strings.Contains(e.Tail, "is not valid") {
+			e.Class, e.Hint = "collected", ""
+		}
 		return e
 	}
-	return nil
+	return b.hold(ctx, c.Out)
+}
+
+// Release gives up the root of the build's own unit, which nobody else may
+// write, and every root of ours but those of the paths to keep.
+func (b *Builder) Release(ctx context.Context, keep ...StorePath) error {
+	_, err := b.Runner.Run(ctx, Job{Name: "build", Argv: []string{"rm", "-f", b.RootLink}, Timeout: time.Minute})
+	return errors.Join(err, b.Roots.Keep(keep...))
 }
 
 func seconds(d time.Duration) string { return strconv.Itoa(int(d / time.Second)) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -80,5 +81,36 @@ func TestDriftIsSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.want(h.cycle(), c.sync, "healthy", c.page)
+	}
+}
+
+// What was built is rooted until it is of no use any more, also without a profile
+// that leads to it.
+func TestRootsHoldWhatRuns(t *testing.T) {
+	h := newHost(t, map[string]any{"operation": "test"})
+	gc := func() {
+		cmd := exec.Command("nix-store", "--gc")
+		cmd.Env = append(os.Environ(), ownStore(h.root)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	link := filepath.Join(h.root, "run", "current-system")
+	var last string
+	for _, page := range []string{"two", "three"} {
+		h.page(page + "\n")
+		h.r.Commit("alice", page)
+		s := h.cycle()
+		gc()
+		h.want(s, "in-sync", "healthy", page)
+		runs, _ := os.Readlink(link)
+		if _, err := os.Stat(last); last != "" && err == nil {
+			t.Errorf("%s is kept for ever", last)
+		}
+		list, err := os.ReadDir(filepath.Join(h.root, "nix", "var", "nix", "gcroots", "pullnode"))
+		if err != nil || len(list) != 1 || list[0].Name() != filepath.Base(runs) {
+			t.Errorf("roots %v, %v; want that of %s", list, err, runs)
+		}
+		last = runs
 	}
 }

@@ -65,7 +65,7 @@ func onePlace(c *config.Config, root string, log *slog.Logger) (*agent.Agent, er
 	}
 	a := &agent.Agent{Config: c, Store: store, Fetcher: fetcher, System: sys, Dirs: dirs, Log: log, Now: time.Now, Random: random,
 		Preflight: secretsOpen(c, keys)}
-	a.Builder = builder(c, sys, sys.Store(), dirs.Scratch, filepath.Join(root, "roots", "candidate"))
+	a.Builder = builder(c, sys, sys.Store(), dirs.Scratch, filepath.Join(root, "roots", "candidate"), filepath.Join(root, "nix", "var", "nix", "gcroots", "pullnode"))
 	a.Activator = &activate.Activator{System: sys, Guard: c.GuardTimeout(), SwitchTimeout: c.Build.SwitchTimeout.D(),
 		Journal: agent.Journal{Store: store, Meta: a.Meta},
 		Health: &agent.Health{Timing: timing(c), Checks: checks,
@@ -87,10 +87,11 @@ func timing(c *config.Config) health.Timing {
 		Successes: c.Health.Successes, Failures: 3}
 }
 
-func builder(c *config.Config, r activate.Runner, store activate.Store, scratch, link string) *activate.Builder {
+func builder(c *config.Config, r activate.Runner, store activate.Store, scratch, link, roots string) *activate.Builder {
 	return &activate.Builder{Runner: r, Store: store, Scratch: scratch, Dir: c.Dir, Attr: c.Toplevel(), HostName: c.HostName,
 		Limits: sync.Limits{Files: c.Fetch.MaxFiles}, Cores: c.Build.Cores, Eval: c.Build.EvalTimeout.D(), Build: c.Build.Timeout.D(),
-		Silent: c.Build.MaxSilentTime.D(), IFD: c.Build.AllowImportFromDerivation, RootLink: link}
+		Silent: c.Build.MaxSilentTime.D(), IFD: c.Build.AllowImportFromDerivation, RootLink: link,
+		Roots: activate.Roots{Dir: roots, Store: store}}
 }
 
 func random(d time.Duration) time.Duration {

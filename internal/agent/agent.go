@@ -30,6 +30,7 @@ type Fetcher interface {
 type Builder interface {
 	Resolve(ctx context.Context, v sync.Verified) (activate.Candidate, error)
 	Realise(ctx context.Context, c activate.Candidate) error
+	Release(ctx context.Context, keep ...activate.StorePath) error
 }
 
 // ErrLater is wrapped by a Preflight that could not be made: it says nothing
@@ -56,6 +57,7 @@ type Agent struct {
 
 	pending *pending     // owned by the goroutine of Run
 	asked   *state.Entry // what a rollback goes back to, while it does
+	held    bool         // GC roots of a candidate are there, to be looked through
 	resumed bool         // the operator asked to go on: a foreign generation is given up
 	// building ends when an urgent request comes, for what may be done again.
 	building context.Context
@@ -101,6 +103,9 @@ func (a *Agent) Cycle(ctx context.Context) (time.Duration, error) {
 			return 0, err
 		}
 		a.resumed = false
+	}
+	if err := a.release(ctx); err != nil {
+		a.Log.Error("GC roots", "err", err)
 	}
 	if a.pending != nil && !a.pending.retryAt.IsZero() {
 		wait = min(wait, max(a.pending.retryAt.Sub(a.Now()), time.Second))

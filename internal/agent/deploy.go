@@ -20,6 +20,7 @@ func (a *Agent) deploy(ctx context.Context) error {
 	c := p.verified.Commit()
 	log := a.Log.With("commit", string(c.ID))
 	a.phase(ctx, "building", c.Subject())
+	a.held = true
 	build := a.building
 	if build == nil {
 		build = ctx
@@ -294,6 +295,26 @@ func (a *Agent) origin(s *state.State, out, commit, digest string) {
 		s.Origins = map[string]state.Origin{}
 	}
 	s.Origins[out] = state.Origin{Commit: commit, Digest: digest}
+}
+
+// release gives up the GC roots of what is not needed any more, after something
+// was built or tried.
+func (a *Agent) release(ctx context.Context) error {
+	if !a.held {
+		return nil
+	}
+	f, err := a.System.Facts(ctx)
+	if err != nil {
+		return err
+	}
+	s := a.Store.State()
+	keep := []activate.StorePath{f.Running, f.Default, activate.StorePath(s.Deployed.Toplevel)}
+	for out := range s.Inconclusive {
+		keep = append(keep, activate.StorePath(out)) // to be tried again
+	}
+	err = a.Builder.Release(ctx, keep...)
+	a.held = err != nil
+	return err
 }
 
 // phase says what the agent is at, for as long as that takes.
