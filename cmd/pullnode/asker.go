@@ -34,6 +34,7 @@ func (a asker) Ask(ctx context.Context, w sync.Want) (sync.Report, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
+	began := time.Now()
 	wait, last := 50*time.Millisecond, errors.New("no report")
 	for {
 		raw, err := agent.ReadForeign(a.dirs.Report, sync.ReportLimit)
@@ -42,6 +43,10 @@ func (a asker) Ask(ctx context.Context, w sync.Want) (sync.Report, error) {
 			if r, err = sync.DecodeReport(raw); err == nil && r.Request == w.Request {
 				return r, nil
 			}
+		}
+		if errors.Is(err, agent.ErrPlanted) && time.Since(began) > 2*time.Second {
+			// The fetching process would have replaced it by now.
+			return sync.Report{}, err
 		}
 		if err != nil {
 			last = err

@@ -48,25 +48,39 @@ func (a *Agent) intake(want sync.Want) (*sync.Stream, error) {
 	return s, err
 }
 
+// ErrPlanted means that something else than a regular file lies where another
+// process writes: nobody who keeps the contract puts that there.
+var ErrPlanted = errors.New("not a regular file; not read")
+
 // openForeign opens a file in another user's directory: no link is followed, a
 // FIFO does not block, and only a regular file is read.
 func openForeign(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		if errors.Is(err, syscall.ELOOP) {
-			return nil, fmt.Errorf("%s is a symbolic link; not read", path)
+			return nil, fmt.Errorf("%s is a symbolic link: %w", path, ErrPlanted)
 		}
 		return nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file; not read", path)
+		err = fmt.Errorf("%s is a %s: %w", path, kind(info.Mode()), ErrPlanted)
 	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
 	return f, nil
+}
+
+func kind(m os.FileMode) string {
+	switch {
+	case m&os.ModeNamedPipe != 0:
+		return "FIFO"
+	case m.IsDir():
+		return "directory"
+	}
+	return "special file"
 }
 
 // ReadForeign reads a small file out of another user's directory.
