@@ -14,10 +14,8 @@ import (
 // machines; there, what is missing is an error.
 func boot(t *testing.T, o Options) (context.Context, *Host) {
 	t.Helper()
-	if os.Getenv("PULLNODE_LAB") != "1" {
-		t.Skip("boots machines: PULLNODE_LAB=1")
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	needLab(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 35*time.Minute)
 	t.Cleanup(cancel)
 	h, err := Boot(ctx, o)
 	if err != nil {
@@ -32,6 +30,13 @@ func boot(t *testing.T, o Options) (context.Context, *Host) {
 		}
 	})
 	return ctx, h
+}
+
+func needLab(t *testing.T) {
+	t.Helper()
+	if os.Getenv("PULLNODE_LAB") != "1" {
+		t.Skip("boots machines: PULLNODE_LAB=1")
+	}
 }
 
 // each runs a test on every release at once.

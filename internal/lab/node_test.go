@@ -2,124 +2,286 @@ package lab
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"maps"
-	"net"
-	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"pullnode/internal/agent"
 	"pullnode/internal/gitrig"
+	"pullnode/internal/state"
 	"pullnode/nix/units"
 )
 
-// nodeUnits gives the installed units as part of a system, so that a switch sees
-// them as its own.
-func nodeUnits(t *testing.T) map[string]string {
+// node is a machine that runs the installed units and follows a repository that
+// this process serves. Its settings are part of its systems, as on NixOS, so that
+// a switch changes them and restarts what reads them.
+type node struct {
+	t        *testing.T
+	ctx      context.Context
+	h        *Host
+	r        *gitrig.Repo
+	web      *server
+	settings map[string]any
+	gen      int
+	now      string // the commit that must run
+}
+
+// newNode gives a machine that has deployed its first commit.
+func newNode(t *testing.T, release string) *node {
 	t.Helper()
-	out := map[string]string{}
-	for _, name := range []string{"pullnode.service", "pullnode-sync.service", "pullnode-dirs.service"} {
-		raw, err := units.Files.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		out[name] = string(raw)
+	needLab(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 35*time.Minute)
+	t.Cleanup(cancel)
+	bin, err := GoBinary(ctx, "pullnode/cmd/pullnode")
+	if err != nil {
+		t.Fatal(err)
 	}
+	n := &node{t: t, ctx: ctx, r: gitrig.New(t)}
+	n.r.Signers("alice")
+	intro := n.r.Commit("alice", "introduce")
+	_, n.h = boot(t, Options{Release: release, Name: "lab", Network: true, Files: map[string]string{"/usr/bin/pullnode": bin}})
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(n.evidence())
+		}
+	})
+	n.web = serve(t, n.h.Gateway, n.r.Handler())
+	n.settings = map[string]any{"hostName": "lab", "url": n.web.url("/repo"), "introduction": n.r.Introduction(intro, "alice"),
+		"schedule": map[string]any{"interval": "1s", "jitter": "1ms"},
+		"health":   map[string]any{"settle": "200ms", "window": "10s", "interval": "300ms", "successes": 2},
+		"lifeline": map[string]any{"window": "6s"}, "build": map[string]any{"switchTimeout": "30s"}}
+	if err := n.h.Install(ctx, build(ctx, t, n.h, n.system(Config{Gen: "zero"}))); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.h.Reboot(ctx); err != nil {
+		t.Fatal(err)
+	}
+	n.deployed(n.push(Config{}, "the first"))
+	return n
+}
+
+// sub runs one case on the machine; what one leaves broken the next cannot use.
+func (n *node) sub(name string, f func(n *node)) {
+	n.t.Helper()
+	ok := n.t.Run(name, func(t *testing.T) {
+		m := *n
+		m.t = t
+		f(&m)
+		n.gen, n.now = m.gen, m.now
+	})
+	if !ok {
+		n.t.FailNow()
+	}
+}
+
+// with gives the settings with one more word, such as "health.checks".
+func (n *node) with(path string, value any) map[string]any {
+	out := maps.Clone(n.settings)
+	section, key, ok := strings.Cut(path, ".")
+	if !ok {
+		out[path] = value
+		return out
+	}
+	inner, _ := out[section].(map[string]any)
+	inner = maps.Clone(inner)
+	if inner == nil {
+		inner = map[string]any{}
+	}
+	inner[key], out[section] = value, inner
 	return out
 }
 
-// node is a machine that runs the installed units and follows a repository that
-// this process serves.
-type node struct {
-	t   *testing.T
-	ctx context.Context
-	h   *Host
-	r   *gitrig.Repo
-}
-
-func (n *node) system(gen string, more map[string]string) {
-	u := nodeUnits(n.t)
-	maps.Copy(u, more)
-	for path, text := range FlakeFiles("lab", Config{Gen: gen, Units: u}) {
-		n.r.Write(path, text)
-	}
-}
-
-func (n *node) status(sync, commit string) {
+// system adds to a system the installed units and their settings, as the NixOS
+// module does: changed settings restart agent and fetching process.
+func (n *node) system(c Config) Config {
 	n.t.Helper()
-	var last []byte
-	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
-		var s struct {
-			Sync            string
-			Running, Wanted *struct{ ID string }
+	if c.Gen == "" {
+		n.gen++
+		c.Gen = fmt.Sprint(n.gen)
+	}
+	c.Units, c.Etc = maps.Clone(c.Units), maps.Clone(c.Etc)
+	if c.Units == nil {
+		c.Units = map[string]string{}
+	}
+	if c.Etc == nil {
+		c.Etc = map[string]string{}
+	}
+	const file = "pullnode/pullnode.json"
+	if c.Etc[file] == "" {
+		raw, err := json.Marshal(n.settings)
+		if err != nil {
+			n.t.Fatal(err)
 		}
-		last, _ = n.h.Read("/run/pullnode/status.json")
-		if json.Unmarshal(last, &s) != nil || s.Sync != sync {
+		c.Etc[file] = string(raw)
+	}
+	trigger := fmt.Sprintf("[Unit]\nX-Restart-Triggers=%x\n", sha256.Sum256([]byte(c.Etc[file])))
+	for _, name := range []string{"pullnode.service", "pullnode-sync.service", "pullnode-dirs.service"} {
+		raw, err := units.Files.ReadFile(name)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		if _, own := c.Units[name]; own {
 			continue
 		}
-		if s.Running != nil && s.Running.ID == commit || s.Wanted != nil && s.Wanted.ID == commit {
-			return
+		c.Units[name] = string(raw)
+		if name != "pullnode-dirs.service" {
+			c.Units[name] += trigger
 		}
 	}
-	log, _ := n.h.Run(n.ctx, "journalctl", "--no-pager", "-n", "80", "-o", "cat")
-	n.t.Fatalf("want %s about %s, status is %s\n%s", sync, commit, last, log)
+	return c
 }
 
-// TestInstalledNode is the thin slice through all layers as installed, sandboxed
-// units: deploy, refuse, revert, git revert.
-func TestInstalledNode(t *testing.T) {
-	each(t, func(t *testing.T, release string) {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-		defer cancel()
-		bin, err := GoBinary(ctx, "pullnode/cmd/pullnode")
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := &node{t: t, ctx: ctx, r: gitrig.New(t)}
-		n.r.Signers("alice")
-		n.system("one", nil)
-		intro := n.r.Commit("alice", "introduce")
-
-		_, n.h = boot(t, Options{Release: release, Name: "lab", Network: true, Files: map[string]string{"/usr/bin/pullnode": bin}})
-		settings, err := json.Marshal(map[string]any{"hostName": "lab", "url": "http://" + n.serve() + "/repo",
-			"introduction": n.r.Introduction(intro, "alice"),
-			"schedule":     map[string]any{"interval": "1s", "jitter": "1ms"},
-			"health":       map[string]any{"settle": "500ms", "window": "5s", "interval": "500ms", "successes": 2},
-			"lifeline":     map[string]any{"window": "10s"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := n.h.Write("/etc/pullnode/pullnode.json", settings); err != nil {
-			t.Fatal(err)
-		}
-		first := build(ctx, t, n.h, Config{Gen: "zero", Units: nodeUnits(t)})
-		if err := n.h.Install(ctx, first); err != nil {
-			t.Fatal(err)
-		}
-		if err := n.h.Reboot(ctx); err != nil {
-			t.Fatal(err)
-		}
-		n.status("in-sync", intro)
-
-		n.system("two", nil)
-		two := n.r.Commit("alice", "two")
-		n.status("in-sync", two)
-		n.status("refused", n.r.Commit("", "unsigned"))
-		n.r.Git("reset", "-q", "--hard", two)
-		n.system("three", map[string]string{"broken.service": "[Service]\nType=oneshot\nExecStart=/bin/false\n[Install]\nWantedBy=multi-user.target\n"})
-		n.status("held", n.r.Commit("alice", "a unit that fails"))
-		n.r.Git("revert", "-n", "HEAD")
-		n.status("in-sync", n.r.Commit("alice", "Revert"))
-	})
-}
-
-func (n *node) serve() string {
+// set gives a system with other settings.
+func (n *node) set(c Config, settings map[string]any) Config {
 	n.t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(n.h.Gateway, "0"))
+	raw, err := json.Marshal(settings)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.t.Cleanup(func() { l.Close() })
-	go http.Serve(l, n.r.Handler())
-	return l.Addr().String()
+	c.Etc = map[string]string{"pullnode/pullnode.json": string(raw)}
+	return c
+}
+
+// push commits a system, signed, and gives the commit.
+func (n *node) push(c Config, message string) string {
+	n.t.Helper()
+	return n.pushAs("alice", c, message)
+}
+
+func (n *node) pushAs(key string, c Config, message string) string {
+	n.t.Helper()
+	if err := os.RemoveAll(filepath.Join(n.r.Dir, "hosts")); err != nil {
+		n.t.Fatal(err)
+	}
+	for path, text := range FlakeFiles("lab", n.system(c)) {
+		n.r.Write(path, text)
+	}
+	return n.r.Commit(key, message)
+}
+
+// status gives what the agent shows.
+func (n *node) status() (s agent.Status) {
+	raw, err := n.h.Read("/run/pullnode/status.json")
+	if err == nil {
+		_ = json.Unmarshal(raw, &s) // not there yet: asked again
+	}
+	return s
+}
+
+// state gives what the agent keeps; the zero one while it is being replaced.
+func (n *node) state() state.State {
+	dir, err := n.h.locate("/var/lib/pullnode")
+	if err != nil {
+		return state.State{}
+	}
+	floor, err := n.h.locate("/nix/var/pullnode/floor.json")
+	if err != nil {
+		return state.State{}
+	}
+	s, _, _ := state.Peek(state.Config{Dir: dir, FloorPath: floor})
+	return s
+}
+
+// until waits for a condition; generous, because two machines share two cores.
+func (n *node) until(what string, f func() bool) {
+	n.t.Helper()
+	n.within(3*time.Minute, what, f)
+}
+
+func (n *node) within(d time.Duration, what string, f func() bool) {
+	n.t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if f() {
+			return
+		}
+	}
+	n.t.Fatalf("never happened: %s", what)
+}
+
+// about waits until the status says sync about a commit, and gives it.
+func (n *node) about(sync, commit string) (s agent.Status) {
+	n.t.Helper()
+	n.until("status "+sync+" about "+commit, func() bool {
+		s = n.status()
+		return s.Sync == sync && (s.Running != nil && s.Running.ID == commit && s.Wanted == nil || s.Wanted != nil && s.Wanted.ID == commit)
+	})
+	return s
+}
+
+// deployed waits until the commit runs and is what boots.
+func (n *node) deployed(commit string) {
+	n.t.Helper()
+	n.about("in-sync", commit)
+	n.now = commit
+	n.settled()
+}
+
+// settled proves that nothing of a try is left and that what runs also boots.
+func (n *node) settled() {
+	n.t.Helper()
+	running, err := n.h.Current(n.ctx)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if def, err := n.h.BootDefault(); err != nil || def != running {
+		n.t.Errorf("%s runs, %s boots, %v", running, def, err)
+	}
+	if s := n.state(); s.Attempt != nil || s.Deployed.Toplevel != running {
+		n.t.Errorf("%s runs; the state has %s and the try %+v", running, s.Deployed.Toplevel, s.Attempt)
+	}
+	if left := run(n.ctx, n.t, n.h, "systemctl", "list-units", "--all", "--plain", "--no-legend",
+		"pullnode-switch-*", "pullnode-guard-*", "pullnode-boot-*", "pullnode-health-*", "pullnode-lifeline-*", "pullnode-check-*"); left != "" {
+		n.t.Errorf("left of the try: %s", left)
+	}
+}
+
+// refused waits for a verdict against a commit, and proves that it changed nothing.
+func (n *node) refused(commit, why string) {
+	n.t.Helper()
+	s := n.about("refused", commit)
+	if got := s.Verdict + " " + strings.Join(s.Why, " "); !strings.Contains(got, why) {
+		n.t.Errorf("refused with %q, want %q", got, why)
+	}
+	n.untouched()
+}
+
+// putBack waits until a commit was tried and put back, for this reason.
+func (n *node) putBack(commit, why string) {
+	n.t.Helper()
+	s := n.about("held", commit)
+	if got := strings.Join(s.Why, "\n"); s.Health != "reverted" || !strings.Contains(got, why) {
+		n.t.Errorf("%s, %q, want %q", s.Health, got, why)
+	}
+	n.untouched()
+}
+
+func (n *node) untouched() {
+	n.t.Helper()
+	if s := n.state(); s.Deployed.Commit != n.now {
+		n.t.Errorf("deployed is %s, want %s", s.Deployed.Commit, n.now)
+	}
+	n.settled()
+}
+
+// evidence is what a person would look at first.
+func (n *node) evidence() string {
+	var b strings.Builder
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, argv := range [][]string{{"pullnode", "status"}, {"pullnode", "history"}, {"cat", "/run/pullnode/status.json"},
+		{"systemctl", "list-units", "--all", "--no-pager", "pullnode*"}, {"sh", "-c", "ls -la /run/pullnode /var/lib/pullnode /var/lib/pullnode-sync/"},
+		{"journalctl", "--no-pager", "-n", "150", "-o", "short-monotonic"}} {
+		out, err := n.h.Run(ctx, argv...)
+		fmt.Fprintf(&b, "$ %s\n%s", strings.Join(argv, " "), out)
+		if err != nil {
+			fmt.Fprintf(&b, "%v\n", err)
+		}
+	}
+	return b.String()
 }
