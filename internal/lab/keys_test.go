@@ -45,8 +45,8 @@ type keyNode struct {
 
 // keyed gives a system with the units of the keys and one that needs the key.
 func (n *keyNode) keyed(gen string, more map[string]string) Config {
-	u := nodeUnits(n.t)
-	for _, name := range []string{"pullnode-keys.service", "pullnode-keys.socket", "pullnode-handoff.service"} {
+	u := map[string]string{}
+	for _, name := range []string{"pullnode.service", "pullnode-sync.service", "pullnode-dirs.service", "pullnode-keys.service", "pullnode-keys.socket", "pullnode-handoff.service"} {
 		raw, err := units.Files.ReadFile(name)
 		if err != nil {
 			n.t.Fatal(err)
@@ -156,7 +156,7 @@ func TestInstalledNodeWithKeys(t *testing.T) {
 	each(t, func(t *testing.T, release string) {
 		n, other := newKeyNode(t, release), newID(t)
 		intro := n.r.Head()
-		n.status("in-sync", intro)
+		n.about("in-sync", intro)
 		n.saw("one")
 		n.gone()
 		n.log("pullnode-keys", "source=credential:host.age")
@@ -164,7 +164,7 @@ func TestInstalledNodeWithKeys(t *testing.T) {
 
 		// The first source is there now; the process is asked anew.
 		n.sh("install -m 600 " + credential + " " + keyFile + " && systemctl restart pullnode-keys.service")
-		n.status("in-sync", n.commit("two", nil))
+		n.about("in-sync", n.commit("two", nil))
 		n.saw("two")
 		n.gone()
 		n.log("pullnode-keys", "source=file:"+keyFile)
@@ -175,7 +175,7 @@ func TestInstalledNodeWithKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 		n.secret("lab-db.json", other)
-		n.status("failed", n.commit("refused", nil))
+		n.about("failed", n.commit("refused", nil))
 		for _, say := range []string{"secrets/lab-db.json: is not encrypted for this host", n.id.Recipient().String(), other.Recipient().String()} {
 			if !strings.Contains(n.why(), say) {
 				t.Errorf("why is %q, want %s", n.why(), say)
@@ -184,7 +184,7 @@ func TestInstalledNodeWithKeys(t *testing.T) {
 		n.sh("systemctl stop pullnode-keys.socket pullnode-keys.service")
 		n.secret("lab-db.json", n.id)
 		three := n.commit("three", nil)
-		n.status("failed", three)
+		n.about("failed", three)
 		if !strings.Contains(n.why(), "cannot be told now") {
 			t.Errorf("without the keys process: %q", n.why())
 		}
@@ -193,13 +193,13 @@ func TestInstalledNodeWithKeys(t *testing.T) {
 			t.Errorf("something switched: %s", seen)
 		}
 		n.sh("systemctl start pullnode-keys.socket")
-		n.status("in-sync", three)
+		n.about("in-sync", three)
 		n.saw("three")
 		n.gone()
 
 		// The agent's own revert.
 		bad := n.commit("bad", map[string]string{"broken.service": brokenUnit})
-		n.status("held", bad)
+		n.about("held", bad)
 		n.sh("test -e /run/seen/bad")
 		n.saw("three")
 		n.gone()
@@ -207,7 +207,7 @@ func TestInstalledNodeWithKeys(t *testing.T) {
 		four := n.commit("four", map[string]string{"slow.service": slowUnit})
 		n.whileAgentDead("four")
 		n.revive()
-		n.status("in-sync", four)
+		n.about("in-sync", four)
 
 		n.commit("five", map[string]string{"slow.service": slowUnit, "more.service": "[Service]\nExecStart=/bin/sleep infinity\n"})
 		n.whileAgentDead("five")
@@ -240,7 +240,9 @@ func newKeyNode(t *testing.T, release string) *keyNode {
 	n.secret("lab.json", n.id)
 	intro := n.commit("one", nil)
 	n.ctx, n.h = boot(t, Options{Release: release, Name: "lab", Network: true, Files: map[string]string{"/usr/bin/pullnode": bin}})
-	n.settings(map[string]any{"hostName": "lab", "url": "http://" + n.serve() + "/repo",
+	n.explain()
+	n.web = serve(t, n.h.Gateway, n.r.Handler())
+	n.configure(map[string]any{"hostName": "lab", "url": n.web.url("/repo"),
 		"introduction": n.r.Introduction(intro, "alice"),
 		"schedule":     map[string]any{"interval": "1s", "jitter": "1ms"},
 		"health":       map[string]any{"settle": "500ms", "window": "5s", "interval": "500ms", "successes": 2},
@@ -259,7 +261,7 @@ func newKeyNode(t *testing.T, release string) *keyNode {
 	return n
 }
 
-func (n *node) settings(s map[string]any) {
+func (n *keyNode) configure(s map[string]any) {
 	n.t.Helper()
 	raw, err := json.Marshal(s)
 	if err == nil {

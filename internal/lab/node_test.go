@@ -46,11 +46,7 @@ func newNode(t *testing.T, release string) *node {
 	n.r.Signers("alice")
 	intro := n.r.Commit("alice", "introduce")
 	_, n.h = boot(t, Options{Release: release, Name: "lab", Network: true, Files: map[string]string{"/usr/bin/pullnode": bin}})
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(n.evidence())
-		}
-	})
+	n.explain()
 	n.web = serve(t, n.h.Gateway, n.r.Handler())
 	n.settings = map[string]any{"hostName": "lab", "url": n.web.url("/repo"), "introduction": n.r.Introduction(intro, "alice"),
 		"schedule": map[string]any{"interval": "1s", "jitter": "1ms"},
@@ -64,6 +60,15 @@ func newNode(t *testing.T, release string) *node {
 	}
 	n.deployed(n.push(Config{}, "the first"))
 	return n
+}
+
+// explain has the evidence printed when the test fails.
+func (n *node) explain() {
+	n.t.Cleanup(func() {
+		if n.t.Failed() {
+			n.t.Log(n.evidence())
+		}
+	})
 }
 
 // sub runs one case on the machine; what one leaves broken the next cannot use.

@@ -16,7 +16,8 @@ func partOf(path string) string {
 // is asked for again after a power cut, and a poll must not cost a disk flush.
 func replace(path string, data []byte, mode os.FileMode) error {
 	part := partOf(path)
-	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	os.Remove(part) // whatever it is: a FIFO there would hold this process for ever
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
 	}

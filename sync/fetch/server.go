@@ -109,7 +109,8 @@ func (s *Server) await(ctx context.Context, w *fsnotify.Watcher) error {
 	}
 }
 
-// next serves the request in the want file if its number is above last.
+// next serves the request in the want file if its number is not last. The agent's
+// numbers only rise; a last one above them was not written by this program.
 func (s *Server) next(ctx context.Context, last uint64) (uint64, error) {
 	want, err := readWant(s.conf.WantPath)
 	switch {
@@ -118,7 +119,7 @@ func (s *Server) next(ctx context.Context, last uint64) (uint64, error) {
 	case err != nil:
 		s.log.Warn("request dropped", "error", oneLine(err.Error()))
 		return last, nil
-	case want.Request <= last:
+	case want.Request == last:
 		return last, nil
 	}
 	rep := s.Serve(ctx, want)

@@ -23,7 +23,8 @@ func (r *repo) writeAnswer(path, tip string, w sync.Want) error {
 		return err
 	}
 	part := partOf(path)
-	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	os.Remove(part) // as in replace
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return local("write the answer", err)
 	}
