@@ -152,10 +152,10 @@ func manualRebuild(n *node) {
 		is(n.ctx, n.t, n.h, top)
 		return top
 	}
-	switchTo("by hand")
+	switchTo("by-hand")
 	run(n.ctx, n.t, n.h, "pullnode", "resume")
 	n.deployed(n.now)
-	top := switchTo("by hand again")
+	top := switchTo("by-hand-again")
 	n.r.Commit("alice", "a text for people, the same system")
 	run(n.ctx, n.t, n.h, "sleep", "4")
 	is(n.ctx, n.t, n.h, top)
