@@ -25,6 +25,13 @@ func runs(f activate.Facts, out activate.StorePath) bool {
 	return false
 }
 
+// astray says whether the machine was switched away from what was deployed. With
+// the operations boot and test a reboot does that too, so nothing can be said.
+func (a *Agent) astray(f activate.Facts, deployed activate.StorePath) bool {
+	return f.Running != "" && deployed != "" && !runs(f, deployed) &&
+		a.Config.Operation != config.Boot && a.Config.Operation != config.Test
+}
+
 // drifted looks, in each cycle, whether the machine still is what was deployed.
 func (a *Agent) drifted(ctx context.Context) error {
 	s := a.Store.State()
@@ -43,16 +50,15 @@ func (a *Agent) drifted(ctx context.Context) error {
 // retry. Going back by hand ends the hold.
 func (a *Agent) foreign(f activate.Facts, out activate.StorePath) error {
 	s := a.Store.State()
-	if a.resumed || f.Running == "" || s.Deployed.Toplevel != string(out) ||
-		a.Config.Operation == config.Boot || a.Config.Operation == config.Test {
-		return nil // the last two leave the boot default alone, so a reboot is no stranger
+	if a.resumed || s.Deployed.Toplevel != string(out) {
+		return nil
 	}
 	if _, stuck := s.Quarantine[string(f.Running)]; stuck {
 		return nil // it would not go back, and status says so
 	}
 	switch {
-	case runs(f, out):
-		if s.Hold == nil || s.Hold.Toplevel != string(out) {
+	case !a.astray(f, out):
+		if s.Hold == nil || s.Hold.Toplevel != string(out) || !runs(f, out) {
 			return nil
 		}
 		a.Log.Info("the deployed system runs again", "toplevel", out)

@@ -99,8 +99,10 @@ func (a *Agent) gather(ctx context.Context) Status {
 		st.Running.When, st.Toplevel, st.Gen = d.When, d.Toplevel, d.Generation
 		st.Health = "healthy"
 	}
+	astray := false
 	if f, err := a.System.Facts(ctx); err == nil && f.Running != "" {
 		st.Toplevel = string(f.Running)
+		astray = a.astray(f, activate.StorePath(s.Deployed.Toplevel))
 	}
 	if s.Failure.Count > 0 {
 		f := s.Failure
@@ -123,6 +125,8 @@ func (a *Agent) gather(ctx context.Context) Status {
 		st.Sync, st.Why = "refused", []string{s.Verdict.Text}
 	case s.Hold != nil:
 		st.Sync, st.Why = "held", []string{s.Hold.Why}
+	case s.Verdict.Commit == s.Deployed.Commit && astray:
+		st.Sync, st.Why = "behind", []string{st.Toplevel + " runs, which is not what was deployed"}
 	case s.Verdict.Commit == s.Deployed.Commit:
 		st.Sync = "in-sync"
 	case last.Result == state.ResultReverted:
