@@ -96,6 +96,11 @@ func (h *host) cycle() agent.Status {
 	if _, err := h.a.Cycle(context.Background()); err != nil {
 		h.t.Fatal(err)
 	}
+	return h.readStatus()
+}
+
+func (h *host) readStatus() agent.Status {
+	h.t.Helper()
 	raw, err := os.ReadFile(agent.StatusPath(filepath.Join(h.root, "run")))
 	if err != nil {
 		h.t.Fatal(err)
@@ -261,12 +266,7 @@ func TestManualSwitchIsHeld(t *testing.T) {
 		if err := os.Symlink(one, link); err != nil {
 			t.Fatal(err)
 		}
-		h.a.Store.Close()
-		a, err := onePlace(h.a.Config, h.root, slog.New(slog.NewTextHandler(io.Discard, nil)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		h.a = a
+		h.restart()
 	}
 	byHand()
 	h.want(h.cycle(), "held", "healthy", "one")

@@ -48,9 +48,13 @@ func runCommand() *command {
 				// Ready before anything is looked at: the switch that restarts
 				// this unit waits for it.
 				daemon.SdNotify(false, daemon.SdNotifyReady)
+				a.Tell = func(line string) { daemon.SdNotify(false, "STATUS="+safe(line)) }
 				return a.Run(ctx, func() { daemon.SdNotify(false, daemon.SdNotifyWatchdog) })
 			}
 			if _, err := a.Cycle(ctx); err != nil {
+				return err
+			}
+			if err := a.Store.Blocked(); err != nil {
 				return err
 			}
 			v := a.Store.State().Verdict

@@ -47,7 +47,7 @@ func onePlace(c *config.Config, root string, log *slog.Logger) (*agent.Agent, er
 		return nil, err
 	}
 	sys := &plain.System{Root: root, Self: self, SwitchTimeout: c.Build.SwitchTimeout.D(), Env: ownStore(root)}
-	store, err := state.Open(state.Config{Dir: dirs.State, FloorPath: filepath.Join(root, "floor", "floor.json")})
+	store, err := openStore(placeState(root))
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +71,21 @@ func onePlace(c *config.Config, root string, log *slog.Logger) (*agent.Agent, er
 		Health: &agent.Health{Timing: timing(c), Checks: checks,
 			Lifeline: &health.Lifeline{Probes: probes, Window: c.Lifeline.Window.D(), Interval: c.Health.Interval.D(), Timeout: 10 * time.Second}}}
 	return a, nil
+}
+
+// placeState is where the state of the one-process mode is.
+var placeState = func(root string) state.Config {
+	return state.Config{Dir: filepath.Join(root, "state"), FloorPath: filepath.Join(root, "floor", "floor.json")}
+}
+
+// openStore opens a state also where nothing may be stored: the agent stays up
+// and says so, instead of being started again and again.
+func openStore(c state.Config) (*state.Store, error) {
+	s, err := state.Open(c)
+	if s != nil {
+		return s, nil
+	}
+	return nil, err
 }
 
 // ownStore points nix at a store below root, so that nothing of the machine's

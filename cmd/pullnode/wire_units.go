@@ -50,7 +50,7 @@ func installed(c *config.Config, path string, log *slog.Logger) (*agent.Agent, e
 	if err != nil {
 		return nil, err
 	}
-	store, err := state.Open(state.Config{Dir: stateDir, FloorPath: floorPath})
+	store, err := openStore(state.Config{Dir: stateDir, FloorPath: floorPath})
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,8 @@ type Agent struct {
 	// Preflight looks at a built candidate before anything is touched. An error
 	// refuses it, one that wraps ErrLater only puts it off. May be nil.
 	Preflight func(ctx context.Context, v sync.Verified, c activate.Candidate) error
+	// Tell is given the status in one line, of any text; may be nil.
+	Tell func(string)
 	// Random is uniform in [0, d); it spreads polls and retries of a fleet.
 	Random func(time.Duration) time.Duration // uniform in [0, d)
 
@@ -62,6 +64,8 @@ type Agent struct {
 	// building ends when an urgent request comes, for what may be done again.
 	building context.Context
 	status   Status
+	told     string // what Tell was given last
+	putBack  bool   // stopped: what was in flight is dealt with
 	// below are the ancestors of the T that they are of, as the file has them:
 	// every poll asks, and there may be many thousands.
 	below struct {
@@ -84,6 +88,9 @@ type pending struct {
 // and must be started again.
 func (a *Agent) Cycle(ctx context.Context) (time.Duration, error) {
 	a.Activator.Progress = a.progress
+	if err := a.Store.Blocked(); err != nil {
+		return a.stopped(ctx, err)
+	}
 	if o, ok, err := a.Activator.Resume(ctx); err != nil {
 		return 0, err
 	} else if ok {

@@ -35,6 +35,9 @@ func (a *Agent) deploy(ctx context.Context) error {
 	}
 	if a.settled(f, cand.Out) {
 		log.Info("nothing to do", "toplevel", cand.Out)
+		if runs(f, cand.Out) {
+			a.upgrade()
+		}
 		return a.unchanged(cand.Out)
 	}
 	if err := a.foreign(f, cand.Out); err != nil {
@@ -142,7 +145,7 @@ func (a *Agent) record(o activate.Outcome) error {
 	if proven {
 		e.Result, e.Why = state.ResultReverted, o.Why+"; so it was in an earlier try, and the old system is well"
 	}
-	return a.finish(e, func(s *state.State) {
+	err := a.finish(e, func(s *state.State) {
 		switch o.Name {
 		case activate.Kept:
 			s.Deployed = state.Deployed{Commit: at.Commit, Digest: at.Digest, Toplevel: at.Candidate, Generation: o.Generation, When: a.Now().UTC()}
@@ -161,6 +164,19 @@ func (a *Agent) record(o activate.Outcome) error {
 		}
 		s.Attempt = nil
 	})
+	if err == nil && o.Name == activate.Kept {
+		a.upgrade()
+	}
+	return err
+}
+
+// upgrade lets the state have this program's own schema, once the system that it
+// came with has proven itself: until then an older agent may be put back, and
+// must be able to read it. What fails is done after the next try.
+func (a *Agent) upgrade() {
+	if err := a.Store.Upgrade(); err != nil {
+		a.Log.Error("state", "err", err)
+	}
 }
 
 // finish writes the state and a line of history, and lets go of the pending

@@ -21,7 +21,7 @@ type Status struct {
 	Started   time.Time      `json:"started"`
 	Written   time.Time      `json:"written"`
 	Phase     string         `json:"phase,omitempty"` // what it is doing now
-	Sync      string         `json:"sync"`            // in-sync, behind, refused, held, failed, suspended, starting
+	Sync      string         `json:"sync"`            // in-sync, behind, refused, held, failed, suspended, starting, stopped
 	Health    string         `json:"health"`          // healthy, checking, reverted, stuck, unknown
 	Branch    string         `json:"branch"`
 	Remote    string         `json:"remote,omitempty"`
@@ -75,6 +75,7 @@ func (a *Agent) show(ctx context.Context, next time.Duration) {
 	if err != nil {
 		a.Log.Error("status", "err", err)
 	}
+	a.tell(st)
 }
 
 // progress shows each phase of a try.
@@ -89,6 +90,11 @@ func (a *Agent) gather(ctx context.Context) Status {
 	st.Written = a.Now().UTC()
 	st.Alerts = append(st.Alerts, a.Store.Alerts()...)
 	st.Sync, st.Health = "starting", "unknown"
+	if why := a.Store.Blocked(); why != nil {
+		f, _ := a.System.Facts(ctx)
+		st.showStopped(why, f)
+		return st
+	}
 	list, err := a.Store.History(200)
 	if err != nil {
 		a.Log.Error("history", "err", err)

@@ -23,7 +23,9 @@ type codec struct {
 
 // codecs holds every schema that this program still reads and writes. A new
 // schema needs its older ones here: until the new system is committed the old
-// agent must be able to read what the new one wrote.
+// agent must be able to read what the new one wrote. Every schema keeps "attempt"
+// where and as schema 1 has it: by that an older agent can put back what is in
+// flight, which is the one thing that it may do.
 type codecs map[int]codec
 
 var builtin = codecs{1: {

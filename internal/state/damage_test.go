@@ -115,12 +115,16 @@ func stuck(t *testing.T, c state.Config, s *state.Store) {
 	if !errors.Is(err, state.ErrUnreadable) {
 		t.Fatalf("second Open: %v", err)
 	}
+	fails := errors.New("not now")
+	if err := s.StartOver(func(*state.State) error { return fails }); !errors.Is(err, fails) || !errors.Is(s.Blocked(), state.ErrUnreadable) {
+		t.Fatalf("StartOver: %v, blocked %v", err, s.Blocked())
+	}
+	must(t, s.StartOver(func(st *state.State) error { st.Trusted = trust(9); return nil }))
+	if s.Blocked() != nil || s.StartOver(func(*state.State) error { return nil }) == nil {
+		t.Fatalf("after starting over: blocked %v", s.Blocked())
+	}
+	update(t, s, func(st *state.State) { st.Request++ })
 	s.Close()
-	c.StartOver = true
-	s = open(t, c)
-	update(t, s, func(st *state.State) { st.Trusted = trust(9) })
-	s.Close()
-	c.StartOver = false
 	if got := open(t, c).State(); !got.Trusted.Equal(trust(9)) {
 		t.Fatalf("after starting over T is %q", got.Trusted.Commit)
 	}

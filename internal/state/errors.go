@@ -11,7 +11,7 @@ var ErrLocked = errors.New("state is in use")
 
 // ErrUnreadable is what Open and Update give when state was kept here and none
 // of its files can be read. The node no longer knows what it trusted: it must
-// not deploy until somebody says so with Config.StartOver.
+// not deploy until somebody says anew what to trust: Store.StartOver.
 var ErrUnreadable = errors.New("no state file can be read")
 
 // ErrNewerSchema is what Open and Update give when a newer agent has left a

@@ -179,9 +179,6 @@ func (c Config) nothing(d found) found {
 	switch {
 	case !was:
 		d.fresh = true
-	case c.StartOver:
-		d.state.Counter, d.dirty = takeover, true
-		d.state.Request = d.state.Counter
 	default:
 		d.err = fmt.Errorf("%w in %s or %s", ErrUnreadable, c.Dir, c.FloorPath)
 	}

@@ -14,8 +14,7 @@ import (
 // is back.
 func TestOldAgentReadsWhatTheNewOneLeft(t *testing.T) {
 	oldAgent := conf(t)
-	newAgent := oldAgent
-	newAgent.SetNewerSchema()
+	newAgent := state.Later(oldAgent)
 
 	s := open(t, oldAgent)
 	update(t, s, func(st *state.State) {

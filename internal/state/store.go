@@ -15,11 +15,8 @@ import (
 
 // Config says where the state is.
 type Config struct {
-	Dir       string // /var/lib/pullnode
-	FloorPath string // /nix/var/pullnode/floor.json
-	// StartOver allows a first run where Open would give ErrUnreadable: the
-	// operator has said anew what to trust.
-	StartOver bool
+	Dir       string           // /var/lib/pullnode
+	FloorPath string           // /nix/var/pullnode/floor.json
 	Now       func() time.Time // wall clock; time.Now when nil
 
 	codecs codecs // tests put a newer schema here
@@ -140,6 +137,35 @@ func (s *Store) WriteSchema() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.schema
+}
+
+// Blocked says why nothing can be stored: ErrUnreadable, until StartOver, or
+// ErrNewerSchema. It is nil for a store that works.
+func (s *Store) Blocked() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.block
+}
+
+// StartOver ends ErrUnreadable with a state that f makes out of nothing: the
+// operator has said anew what to trust. Errors as Update, of which the store is
+// as blocked as before.
+func (s *Store) StartOver(f func(*State) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !errors.Is(s.block, ErrUnreadable) {
+		return fmt.Errorf("there is nothing to start over: the state can be read")
+	}
+	block, cur := s.block, s.cur
+	// What was lost had counted on: neither counter may be one of its numbers.
+	s.cur.Counter, s.dirty, s.block = takeover, true, nil
+	s.high = max(s.high, takeover)
+	s.cur.Request = max(takeover, uint64(s.conf.Now().UnixNano()))
+	if err := s.update(f); err != nil {
+		s.block, s.cur = block, cur
+		return err
+	}
+	return nil
 }
 
 // Upgrade lets Update write this program's newest schema. It is called when the
