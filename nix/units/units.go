@@ -1,5 +1,5 @@
-// Package units holds the unit files for machines that are not NixOS, where no
-// module writes them. The NixOS module says the same in Nix.
+// Package units holds the unit files. The Nix package installs them and the NixOS
+// module adds to them by drop-ins; machines that are not NixOS take them as they are.
 package units
 
 import "embed"

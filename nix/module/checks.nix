@@ -1,0 +1,80 @@
+# The settings file, and what is refused before anything is built.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+
+let
+  cfg = config.services.pullnode;
+  observes = cfg.settings.operation == "observe";
+
+  # A typed setting that nobody set is not written: the program has the default.
+  dropNulls =
+    value:
+    if lib.isAttrs value then
+      lib.mapAttrs (_: dropNulls) (lib.filterAttrs (_: v: v != null) value)
+    else if lib.isList value then
+      map dropNulls value
+    else
+      value;
+
+  # The builder can run the program unless this is a cross build.
+  canCheck = pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform;
+
+  other = name: "services.pullnode and ${name} would both switch this machine. Disable one of them, or set services.pullnode.settings.operation = \"observe\" to try pullnode beside it.";
+in
+{
+  config = lib.mkIf cfg.enable {
+    services.pullnode.settingsFile =
+      pkgs.runCommand "pullnode.json"
+        {
+          settings = builtins.toJSON (dropNulls cfg.settings);
+          passAsFile = [ "settings" ];
+          preferLocalBuild = true;
+        }
+        (
+          ''
+            cp "$settingsPath" pullnode.json
+          ''
+          + lib.optionalString canCheck ''
+            ${lib.getExe cfg.package} check-config pullnode.json
+          ''
+          + ''
+            cp pullnode.json "$out"
+          ''
+        );
+
+    assertions = [
+      {
+        assertion = cfg.settings.url != null || cfg.settings.remotes != [ ];
+        message = "services.pullnode.settings.url is missing: the Git repository to follow.";
+      }
+      {
+        assertion = cfg.settings.introduction != null;
+        message = "services.pullnode.settings.introduction is missing: `pullnode init` prints it.";
+      }
+      {
+        assertion = observes || !config.system.autoUpgrade.enable;
+        message = other "system.autoUpgrade";
+      }
+      {
+        assertion = observes || !(config.services.comin.enable or false);
+        message = other "services.comin";
+      }
+      {
+        assertion = config.nix.enable;
+        message = "services.pullnode builds with the Nix daemon: nix.enable must be true.";
+      }
+      {
+        assertion = observes || config.system.switch.enable;
+        message = "services.pullnode switches this machine: system.switch.enable must be true.";
+      }
+      {
+        assertion = !(lib.elem "*" config.nix.settings.trusted-users);
+        message = "nix.settings.trusted-users trusts everybody, so also what evaluates commits for services.pullnode. Name the users.";
+      }
+    ];
+  };
+}

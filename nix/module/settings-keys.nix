@@ -1,0 +1,38 @@
+{ lib, ... }:
+let
+  inherit (lib) mkOption types;
+in
+{
+  options.keys = {
+    sources = mkOption {
+      type = types.listOf (types.attrsOf types.anything);
+      default = [ ];
+      example = [ { type = "ssh-host-key"; } ];
+      description = ''
+        Where this host's age identity comes from, in the order that they are tried;
+        docs/keys.md has each type. Empty: nothing of sops-nix is touched.
+      '';
+    };
+    recipient = mkOption {
+      type = types.nullOr types.str;
+      default = null;
+      example = "age1lvyvwawkr0mcnnnncaghunadrqkmuf9e6507x9y920xxpp866cnql7dp2z";
+      description = "The public half that must come out; any other key raises an alarm.";
+    };
+    files = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = [ "secrets/shared.yaml" ];
+      description = "SOPS files that must open before a switch, beside `hosts/<hostName>/` and `secrets/<hostName>*`.";
+    };
+    handoff = mkOption {
+      type = types.enum [
+        "file"
+        "none"
+      ];
+      default = "file";
+      example = "none";
+      description = "How a switch gets the identity: as a file in memory while it runs, or not at all.";
+    };
+  };
+}

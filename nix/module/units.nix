@@ -1,0 +1,111 @@
+# Drop-ins for the units of the package: the path to the tools, the credentials
+# of private remotes and key sources, and restarts when the settings change.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+
+let
+  cfg = config.services.pullnode;
+  inherit (cfg) settings;
+
+  # As internal/config names them: the one of "url" is origin, others by place.
+  remotes =
+    lib.optional (settings.url != null) {
+      name = "origin";
+      inherit (settings) auth;
+    }
+    ++ settings.remotes;
+  named = lib.imap1 (
+    i: remote:
+    remote
+    // {
+      name =
+        if remote.name != null then
+          remote.name
+        else if i == 1 then
+          "origin"
+        else
+          "remote${toString i}";
+    }
+  ) remotes;
+
+  remoteCredentials = lib.concatMap (
+    { name, auth, ... }:
+    lib.optional (auth.tokenFile != null) "${name}.token:${auth.tokenFile}"
+    ++ lib.optional (auth.keyFile != null) "${name}.key:${auth.keyFile}"
+  ) named;
+
+  credentialsOf =
+    encrypted:
+    lib.mapAttrsToList (name: c: "${name}:${c.path}") (
+      lib.filterAttrs (_: c: c.encrypted == encrypted) cfg.credentials
+    );
+
+  # Both units read the key sources; see docs/keys.md.
+  keyCredentials = {
+    serviceConfig = lib.mkMerge [
+      (lib.mkIf (credentialsOf false != [ ]) { LoadCredential = credentialsOf false; })
+      (lib.mkIf (credentialsOf true != [ ]) { LoadCredentialEncrypted = credentialsOf true; })
+    ];
+  };
+in
+{
+  options.services.pullnode.credentials = lib.mkOption {
+    type = lib.types.attrsOf (
+      lib.types.submodule {
+        options = {
+          path = lib.mkOption {
+            type = lib.types.pathWith {
+              absolute = true;
+              inStore = false;
+            };
+            example = "/var/lib/host.age.cred";
+            description = "Where the credential is on this host; never in the Nix store.";
+          };
+          encrypted = lib.mkOption {
+            type = lib.types.bool;
+            default = true;
+            example = false;
+            description = "Whether `systemd-creds encrypt` made it; otherwise it is plain.";
+          };
+        };
+      }
+    );
+    default = { };
+    example = lib.literalExpression ''{ "host.age".path = "/var/lib/host.age.cred"; }'';
+    description = "systemd credentials for key sources of the type `credential`, by the source's `name`.";
+  };
+
+  config = lib.mkIf cfg.enable {
+    systemd.packages = [ cfg.package ];
+
+    systemd.services.pullnode = {
+      wantedBy = [ "multi-user.target" ];
+      restartTriggers = [ cfg.settingsFile ];
+      path = [
+        config.nix.package
+        config.systemd.package
+        pkgs.gitMinimal
+        pkgs.openssh
+      ];
+    };
+
+    systemd.services.pullnode-sync = {
+      wantedBy = [ "multi-user.target" ];
+      restartTriggers = [ cfg.settingsFile ];
+      serviceConfig.LoadCredential = lib.mkIf (remoteCredentials != [ ]) remoteCredentials;
+    };
+
+    systemd.sockets.pullnode-keys.wantedBy = [ "sockets.target" ];
+
+    systemd.services.pullnode-keys = lib.mkMerge [
+      keyCredentials
+      { restartTriggers = [ cfg.settingsFile ]; }
+    ];
+
+    systemd.services.pullnode-handoff = keyCredentials;
+  };
+}

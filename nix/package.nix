@@ -1,0 +1,59 @@
+{
+  lib,
+  buildGoModule,
+  versionCheckHook,
+}:
+
+buildGoModule (finalAttrs: {
+  pname = "pullnode";
+  version = "0.1.0-dev";
+
+  # Only what the binary is made of. A commit that changes hosts, documents or
+  # Nix files must not make another binary, or it would switch every machine.
+  src = lib.fileset.toSource {
+    root = ../.;
+    fileset = lib.fileset.unions [
+      ../go.mod
+      ../go.sum
+      ../activate
+      ../cmd
+      ../internal
+      ../keysrc
+      ../sync
+      ./units
+    ];
+  };
+
+  # The hash of what `go mod vendor` writes. TestVendorHash computes it anew and
+  # says which line to write here after go.mod was changed.
+  vendorHash = "sha256-ZT/p1sNHqWKH6jod1tITdbDb+9aq2oB6Dffouboohfw=";
+
+  subPackages = [ "cmd/pullnode" ];
+  env.CGO_ENABLED = 0; # static
+  ldflags = [
+    "-s"
+    "-w"
+  ];
+
+  # They need sshd, Nix and a Git server of their own: `make test`.
+  doCheck = false;
+
+  postInstall = ''
+    mkdir -p $out/lib/systemd/system
+    for unit in nix/units/*.service nix/units/*.socket; do
+      substitute "$unit" "$out/lib/systemd/system/''${unit##*/}" \
+        --replace-quiet "=pullnode " "=$out/bin/pullnode "
+    done
+  '';
+
+  nativeInstallCheckInputs = [ versionCheckHook ];
+  versionCheckProgramArg = "version";
+  doInstallCheck = true;
+
+  meta = {
+    description = "Keeps a NixOS machine at the newest commit that its operators signed";
+    license = lib.licenses.asl20;
+    mainProgram = "pullnode";
+    platforms = lib.platforms.linux;
+  };
+})

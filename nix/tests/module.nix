@@ -1,0 +1,214 @@
+# The module in several settings, as JSON for module_test.go. By itself on
+# minilib.nix; with nixpkgs on its library. The rest of NixOS is left out either
+# way, so this is not a test on NixOS: that is `make eval`.
+{
+  nixpkgs ? null,
+}:
+let
+  lib = if nixpkgs == null then import ./minilib.nix else import (nixpkgs + "/lib");
+  b = builtins;
+
+  drv = name: {
+    type = "derivation";
+    inherit name;
+    outPath = "/nix/store/00000000000000000000000000000000-${name}";
+    meta.mainProgram = name;
+  };
+  pkgs =
+    b.listToAttrs (
+      map
+        (name: {
+          inherit name;
+          value = drv name;
+        })
+        [
+          "age"
+          "curl"
+          "deploy-rs"
+          "git"
+          "gitMinimal"
+          "nh"
+          "openssh"
+          "sops"
+        ]
+    )
+    // {
+      formats.json = _: {
+        type = if nixpkgs == null then lib.types.anything else (lib.types.attrsOf lib.types.anything) // { description = "JSON value"; };
+      };
+      stdenv = {
+        buildPlatform.canExecute = _: true;
+        hostPlatform = { };
+      };
+      callPackage = _: _: drv "pullnode";
+      runCommand = name: env: script: drv name // { inherit env script; };
+    };
+
+  # What of NixOS the module reads. On nixpkgs' library each needs an option.
+  base = {
+    networking.hostName = lib.mkDefault "web01";
+    nix = {
+      enable = lib.mkDefault true;
+      package = drv "nix";
+      settings.trusted-users = [ "root" ];
+    };
+    systemd.package = drv "systemd";
+    system.switch.enable = lib.mkDefault true;
+    system.autoUpgrade.enable = lib.mkDefault false;
+  };
+  any = lib.mkOption {
+    type = lib.types.anything;
+    default = { };
+    description = "Anything.";
+  };
+  list = lib.mkOption {
+    type = lib.types.listOf lib.types.anything;
+    default = [ ];
+    description = "Any list.";
+  };
+  nixos.options = {
+    assertions = list;
+    warnings = list;
+    environment.etc = any;
+    environment.systemPackages = list;
+    networking = any;
+    nix = any;
+    systemd.package = any;
+    systemd.packages = list;
+    systemd.services = any;
+    systemd.sockets = any;
+    system = any;
+  };
+
+  # sops-nix, as far as the module may touch it.
+  option = type: default: lib.mkOption {
+    inherit type default;
+    description = "As in sops-nix.";
+  };
+  sops.options.sops = {
+    age.keyFile = option (lib.types.nullOr lib.types.str) null;
+    age.sshKeyPaths = option (lib.types.listOf lib.types.str) [ "/etc/ssh/ssh_host_ed25519_key" ];
+    gnupg.sshKeyPaths = option (lib.types.listOf lib.types.str) [ "/etc/ssh/ssh_host_rsa_key" ];
+  };
+
+  evaluate =
+    modules:
+    lib.evalModules {
+      specialArgs = { inherit pkgs; };
+      modules = [
+        ../module.nix
+        nixos
+        { config = base; }
+      ]
+      ++ modules;
+    };
+  minimal = {
+    enable = true;
+    settings = {
+      url = "https://git.example.org/infra.git";
+      introduction = "4f2c9e16fd807b096b48283debdcddccfea34bad@SHA256:9fXqYYds7uXWxH79aI0Wu1dP3cQ5mE8rT2kB6nLvZlQ";
+    };
+  };
+  with' = settings: { services.pullnode = lib.mkMerge [ minimal { inherit settings; } ]; };
+
+  # What is left of a configuration in JSON.
+  result =
+    modules:
+    let
+      c = (evaluate modules).config;
+    in
+    {
+      settings = b.fromJSON c.services.pullnode.settingsFile.env.settings;
+      check = c.services.pullnode.settingsFile.script;
+      failed = map (a: a.message) (b.filter (a: !a.assertion) c.assertions);
+      inherit (c.systemd) services sockets;
+      packages = map (p: p.name) c.environment.systemPackages;
+      nixSettings = c.nix.settings;
+      sops = c.sops or null;
+    };
+  refused = modules: !(b.tryEval (b.deepSeq (result modules) true)).success;
+
+  keySettings.keys.sources = [ { type = "ssh-host-key"; } ];
+in
+{
+  library = if nixpkgs == null then "minilib" else "nixpkgs";
+  options = import ./options.nix {
+    inherit lib;
+    inherit (evaluate [ ]) options;
+  };
+  cases = {
+    minimal = result [ { services.pullnode = minimal; } ];
+    full = result [
+      (with' {
+        auth.tokenFile = "/var/lib/token";
+        remotes = [
+          {
+            url = "ssh://git@mirror.example.org/infra.git";
+            auth.keyFile = "/var/lib/deploy-key";
+            auth.hostKey = "ssh-ed25519 AAAA";
+          }
+          {
+            name = "local";
+            url = "/srv/infra.git";
+          }
+        ];
+        schedule.cron = [ "*/10 6-22 * * *" ];
+        health.checks.web = {
+          type = "http";
+          url = "http://127.0.0.1/";
+        };
+        keys.sources = [
+          {
+            type = "credential";
+            name = "host.age";
+          }
+        ];
+      })
+      { services.pullnode.credentials."host.age".path = "/var/lib/host.age.cred"; }
+      { services.pullnode.tools.deployRs = true; }
+    ];
+    sopsUntouched = result [
+      sops
+      { services.pullnode = minimal; }
+    ];
+    sopsWired = result [
+      sops
+      (with' keySettings)
+    ];
+    sopsOwn = result [
+      sops
+      (with' keySettings)
+      { sops.age.keyFile = "/var/lib/own.age"; }
+    ];
+    nothing = result [ { services.pullnode.enable = true; } ];
+    autoUpgrade = result [
+      { services.pullnode = minimal; }
+      { system.autoUpgrade.enable = true; }
+    ];
+    observe = result [
+      (with' { operation = "observe"; })
+      { system.autoUpgrade.enable = true; }
+    ];
+    comin = result [
+      { services.pullnode = minimal; }
+      { services.comin.enable = true; }
+      { options.services.comin.enable = lib.mkEnableOption "comin"; }
+    ];
+    noSwitch = result [
+      { services.pullnode = minimal; }
+      { system.switch.enable = false; }
+    ];
+    freeForm = result [ (with' { notYetTyped.inner = 1; }) ];
+  };
+  # Each is refused by its type.
+  refused = b.mapAttrs (_: settings: refused [ (with' settings) ]) {
+    badDuration.schedule.interval = "soon";
+    badOperation.operation = "swich";
+    badIntroduction.introduction = lib.mkForce "4f2c9e1";
+    tokenInStore.auth.tokenFile = "/nix/store/00000000000000000000000000000000-token";
+    relativeToken.auth.tokenFile = "token";
+    zeroRounds.health.successes = 0;
+  };
+  accepted = !refused [ { services.pullnode = minimal; } ];
+  off = (evaluate [ ]).config.systemd.services or { };
+}
