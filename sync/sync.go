@@ -58,7 +58,12 @@ func digestOf(payload []byte) Digest {
 type Introduction struct {
 	Commit      ID
 	Fingerprint string // "SHA256:" and 43 characters of base64
+	named       bool   // any key may have signed it, see Named
 }
+
+// Named is where trust begins anew because root on this node has named that very
+// commit: its id alone pins what it is, so it may be signed by any key.
+func Named(commit ID) Introduction { return Introduction{Commit: commit, named: true} }
 
 // ParseIntroduction reads "<commit>@SHA256:<fingerprint>".
 func ParseIntroduction(s string) (Introduction, error) {

@@ -49,6 +49,7 @@ func commands() map[string]*command {
 		"suspend":      requestCommand("suspend"),
 		"resume":       requestCommand("resume"),
 		"rollback":     requestCommand("rollback"),
+		"trust":        trustCommand(),
 		"doctor":       doctorCommand(),
 		"check-config": checkCommand(),
 		"version":      versionCommand(),
@@ -68,6 +69,7 @@ const usage = `pullnode keeps a NixOS machine at the newest commit that you sign
   pullnode retry [COMMIT]   try again what was put back
   pullnode suspend [--for 2h], resume
   pullnode rollback [--to N]
+  pullnode trust COMMIT     begin anew with this commit
   pullnode doctor           try every part by itself
   pullnode check-config F   check a settings file
   pullnode version

@@ -35,11 +35,8 @@ func requestCommand(verb string) *command {
 		if len(args) == 1 {
 			r.Commit = args[0]
 		}
-		if err := agent.Put(dir, r); err != nil {
-			if errors.Is(err, os.ErrPermission) {
-				return hint(fmt.Errorf("can't ask the agent: only root may"), "sudo pullnode "+verb)
-			}
-			return hint(fmt.Errorf("can't ask the agent: %w", err), "systemctl status pullnode")
+		if err := put(dir, r); err != nil {
+			return err
 		}
 		_, err := fmt.Fprintf(out, "asked the agent to %s%s\n", verb, forHow(r))
 		return err
@@ -52,4 +49,16 @@ func forHow(r agent.Request) string {
 		return " for " + r.For.Round(time.Second).String()
 	}
 	return ""
+}
+
+// put leaves the request where the agent finds it.
+func put(dir string, r agent.Request) error {
+	err := agent.Put(dir, r)
+	if errors.Is(err, os.ErrPermission) {
+		return hint(errors.New("can't ask the agent: only root may"), "sudo pullnode "+r.Verb)
+	}
+	if err != nil {
+		return hint(fmt.Errorf("can't ask the agent: %w", err), "systemctl status pullnode")
+	}
+	return nil
 }

@@ -66,6 +66,7 @@ type Agent struct {
 	status   Status
 	told     string // what Tell was given last
 	putBack  bool   // stopped: what was in flight is dealt with
+	lost     lost   // what is known while the state cannot be read
 	// below are the ancestors of the T that they are of, as the file has them:
 	// every poll asks, and there may be many thousands.
 	below struct {
@@ -160,11 +161,8 @@ func (a *Agent) want() (sync.Want, error) {
 		return sync.Want{}, err
 	}
 	s := a.Store.State()
-	w := sync.Want{Format: sync.StreamFormat, Request: s.Request, Branch: a.Config.Branch,
-		Trusted: s.Trusted.Commit, TrustedParents: s.Trusted.Parents}
-	for _, r := range a.Config.Remotes {
-		w.Remotes = append(w.Remotes, sync.WantRemote{Name: r.Name, URL: r.URL})
-	}
+	w := a.request(s.Request)
+	w.Trusted, w.TrustedParents = s.Trusted.Commit, s.Trusted.Parents
 	if w.Trusted == "" {
 		intro, err := sync.ParseIntroduction(a.Config.Introduction)
 		if err != nil {
@@ -180,25 +178,22 @@ func (a *Agent) want() (sync.Want, error) {
 	return w, nil
 }
 
+func (a *Agent) request(n uint64) sync.Want {
+	w := sync.Want{Format: sync.StreamFormat, Request: n, Branch: a.Config.Branch}
+	for _, r := range a.Config.Remotes {
+		w.Remotes = append(w.Remotes, sync.WantRemote{Name: r.Name, URL: r.URL})
+	}
+	return w
+}
+
 // verify judges the answer and moves T.
 func (a *Agent) verify(want sync.Want) error {
-	stream, err := a.intake(want)
+	verified, verdict, err := a.examine(want, a.policy)
 	if errors.Is(err, sync.ErrStale) {
 		return nil // asked for again at the next poll
 	}
-	var verified sync.Verified
-	var verdict sync.Verdict
 	if err != nil {
-		var ok bool
-		if verdict, ok = sync.StreamVerdict(err); !ok {
-			return err
-		}
-	} else {
-		p, err := a.policy()
-		if err != nil {
-			return err
-		}
-		verified, verdict = p.Judge(stream)
+		return err
 	}
 	a.status.Judged = true
 	if err := a.judged(verified, verdict); err != nil {
@@ -214,6 +209,23 @@ func (a *Agent) verify(want sync.Want) error {
 	return nil
 }
 
+// examine reads and judges the answer to want.
+func (a *Agent) examine(want sync.Want, policy func() (sync.Policy, error)) (sync.Verified, sync.Verdict, error) {
+	stream, err := a.intake(want)
+	if err != nil {
+		if verdict, ok := sync.StreamVerdict(err); ok {
+			return sync.Verified{}, verdict, nil
+		}
+		return sync.Verified{}, sync.Verdict{}, err
+	}
+	p, err := policy()
+	if err != nil {
+		return sync.Verified{}, sync.Verdict{}, err
+	}
+	v, verdict := p.Judge(stream)
+	return v, verdict, nil
+}
+
 func (a *Agent) policy() (sync.Policy, error) {
 	intro, err := sync.ParseIntroduction(a.Config.Introduction)
 	if err != nil {
@@ -221,7 +233,11 @@ func (a *Agent) policy() (sync.Policy, error) {
 	}
 	p := sync.Policy{Introduction: intro, Revoked: a.Config.RevokedKeys}
 	t := a.Store.State().Trusted
-	if t.Commit == "" {
+	switch {
+	case t.Named:
+		p.Introduction = sync.Named(sync.ID(t.Commit))
+		return p, nil
+	case t.Commit == "":
 		return p, nil
 	}
 	p.Trusted = &sync.Trusted{Commit: sync.ID(t.Commit), Digest: sync.Digest(t.Digest), Policy: t.Policy}
@@ -246,7 +262,7 @@ func (a *Agent) judged(v sync.Verified, verdict sync.Verdict) error {
 	err := a.Store.Update(func(s *state.State) error {
 		s.KnownTip = string(verdict.Tip)
 		s.Verdict = state.Verdict{Name: string(verdict.Name), Commit: string(verdict.Commit), Text: verdict.Reason, Hint: verdict.Hint, When: a.Now().UTC()}
-		if verdict.Refused() || (verdict.Name == sync.UpToDate && s.Trusted.Commit != "") {
+		if verdict.Refused() || (verdict.Name == sync.UpToDate && s.Trusted.Commit != "" && !s.Trusted.Named) {
 			return nil
 		}
 		t := v.Trusted()

@@ -42,6 +42,11 @@ func (a *Agent) pollFailed(class, text string, after time.Duration) time.Duratio
 		a.Log.Error("state", "err", err)
 	}
 	a.Log.Warn("poll failed", "class", class, "err", text, "count", count)
+	return a.backoff(count, after)
+}
+
+// backoff gives the time to the next poll after count failures in a row.
+func (a *Agent) backoff(count int, after time.Duration) time.Duration {
 	limit := max(a.Config.Schedule.Interval.D(), time.Second)
 	d := min(15*time.Second<<min(count-1, 20), limit)
 	wait := d/2 + a.Random(d/2+1)

@@ -18,10 +18,11 @@ import (
 
 // Request is what root's command line asks of the agent, as a small file.
 type Request struct {
-	Verb   string        `json:"verb"`             // sync, retry, suspend, resume, rollback
-	Commit string        `json:"commit,omitempty"` // retry: only this one
+	Verb   string        `json:"verb"`             // sync, retry, suspend, resume, rollback, trust
+	Commit string        `json:"commit,omitempty"` // retry: only this one; trust: which
 	For    time.Duration `json:"for,omitempty"`    // suspend: nanoseconds, 0 until resume
 	To     int           `json:"to,omitempty"`     // rollback: the generation, 0 for the one before
+	Reason string        `json:"reason,omitempty"` // trust: for the history
 }
 
 // Put leaves a request for the agent whose run directory is given.
@@ -99,6 +100,8 @@ func (a *Agent) handle(ctx context.Context, r Request) error {
 		})
 	case "rollback":
 		return a.rollback(ctx, r.To)
+	case "trust":
+		return a.trust(r)
 	}
 	return errors.New("unknown request " + r.Verb)
 }

@@ -92,7 +92,7 @@ func (a *Agent) gather(ctx context.Context) Status {
 	st.Sync, st.Health = "starting", "unknown"
 	if why := a.Store.Blocked(); why != nil {
 		f, _ := a.System.Facts(ctx)
-		st.showStopped(why, f)
+		st.showStopped(why, f, a.lost)
 		return st
 	}
 	list, err := a.Store.History(200)

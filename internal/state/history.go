@@ -22,6 +22,7 @@ const (
 	ResultRefused      = "refused"      // not tried: trust, quarantine or a check before the switch
 	ResultFailed       = "failed"       // not tried: could not be fetched, built or switched to
 	ResultUnchanged    = "unchanged"    // a new commit that gives the running system
+	ResultTrusted      = "trusted"      // root named this commit as the one to begin with anew; Why says why
 )
 
 // whyLimit bounds the text of an entry, which may quote a build log.

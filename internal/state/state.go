@@ -71,12 +71,15 @@ type Trusted struct {
 	Parents  []string          `json:"parents,omitempty"` // of Commit, to find a twin of it
 	ResetSeq uint64            `json:"resetSeq,omitempty"`
 	Signer   string            `json:"signer,omitempty"`
+	// Named says that root has named Commit, which nobody has looked at yet: the
+	// rest is not there before a tip that descends from it was judged.
+	Named bool `json:"named,omitempty"`
 }
 
 // Equal says whether both are the same trust.
 func (t Trusted) Equal(u Trusted) bool {
 	return t.Commit == u.Commit && t.Digest == u.Digest && t.ResetSeq == u.ResetSeq &&
-		t.Signer == u.Signer && maps.EqualFunc(t.Policy, u.Policy, slices.Equal)
+		t.Signer == u.Signer && t.Named == u.Named && maps.EqualFunc(t.Policy, u.Policy, slices.Equal)
 }
 
 // Verdict is what was decided on a tip, with the command that would fix it.
