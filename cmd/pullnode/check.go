@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"pullnode/activate"
 	"pullnode/activate/systemd"
@@ -13,18 +14,56 @@ import (
 )
 
 func checkCommand() *command {
-	return &command{args: "FILE", short: "check a settings file", minArg: 1, maxArg: 1,
+	var asJSON bool
+	return &command{args: "FILE [--json]", short: "check a settings file", minArg: 1, maxArg: 1,
+		flags: func(fs *flag.FlagSet) { jsonFlag(fs, &asJSON) },
 		run: func(_ context.Context, args []string, out io.Writer) error {
-			c, err := config.Load(args[0])
+			c, err := loadWhole(args[0])
+			if asJSON {
+				return checkJSON(out, args[0], c, err)
+			}
 			if err != nil {
 				return err
-			}
-			if err := openKinds(c); err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
 			}
 			_, err = fmt.Fprintf(out, "%s is valid: %s follows %s of %s\n", args[0], c.HostName, c.Branch, c.Remotes[0].URL)
 			return err
 		}}
+}
+
+// loadWhole loads the settings and opens every kind in them, to find all that is
+// wrong.
+func loadWhole(path string) (*config.Config, error) {
+	c, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := openKinds(c); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+func checkJSON(out io.Writer, path string, c *config.Config, err error) error {
+	v := struct {
+		File     string   `json:"file"`
+		Valid    bool     `json:"valid"`
+		HostName string   `json:"hostName,omitempty"`
+		Branch   string   `json:"branch,omitempty"`
+		Remotes  []string `json:"remotes,omitempty"`
+		Problems []string `json:"problems,omitempty"` // one a mistake, each with its field
+	}{File: path, Valid: err == nil}
+	if err != nil {
+		v.Problems = strings.Split(strings.TrimPrefix(err.Error(), path+": "), "\n")
+	} else {
+		v.HostName, v.Branch = c.HostName, c.Branch
+		for _, r := range c.Remotes {
+			v.Remotes = append(v.Remotes, r.URL)
+		}
+	}
+	if perr := printJSON(out, v); perr != nil || err == nil {
+		return perr
+	}
+	return exitError(exitFailed)
 }
 
 // decideCommand is what the guard asks: it succeeds when the caller's word is

@@ -20,7 +20,7 @@ func historyCommand() *command {
 	var n int
 	return &command{args: "[COMMIT] [-n N] [--json] [--state DIR]", short: "what was tried, and what became of it", maxArg: 1,
 		flags: func(fs *flag.FlagSet) {
-			fs.BoolVar(&asJSON, "json", false, "print JSON")
+			jsonFlag(fs, &asJSON)
 			fs.StringVar(&dir, "state", stateDir, "the agent's state directory")
 			fs.IntVar(&n, "n", 20, "at most this many, newest first")
 		},
@@ -38,7 +38,7 @@ func historyCommand() *command {
 			}
 			list := all[:min(max(n, 0), len(all))]
 			if asJSON {
-				return printJSON(out, list)
+				return printJSON(out, append([]state.Entry{}, list...)) // never null
 			}
 			if len(args) == 1 {
 				printEntries(out, list)
@@ -50,6 +50,10 @@ func historyCommand() *command {
 }
 
 func printHistory(w io.Writer, list []state.Entry, of int, now time.Time) {
+	if of == 0 {
+		fmt.Fprintln(w, "nothing was tried yet")
+		return
+	}
 	fmt.Fprintf(w, "     %-11s %-8s %-8s %3s  %-12s %6s  %s\n", "WHEN", "COMMIT", "SIGNER", "GEN", "RESULT", "TOOK", "SUBJECT")
 	marked := false
 	for _, e := range list {
@@ -63,8 +67,12 @@ func printHistory(w io.Writer, list []state.Entry, of int, now time.Time) {
 		if !marked && (e.Result == state.ResultKept || e.Result == state.ResultUnchanged) {
 			mark, marked = "*", true
 		}
+		subject := e.Subject
+		if e.Result == state.ResultTrusted {
+			subject = e.Why
+		}
 		fmt.Fprintf(w, "  %s  %-11s %-8s %-8s %3s  %-12s %6s  %s\n", mark, ago(now, e.Time), short(e.Commit), safe(signer), gen, e.Result,
-			e.Took.Round(time.Second), safe(e.Subject))
+			e.Took.Round(time.Second), safe(subject))
 	}
 	if len(list) < of {
 		fmt.Fprintf(w, "%d of %d attempts. Older: pullnode history -n %d\n", len(list), of, of)
@@ -73,7 +81,7 @@ func printHistory(w io.Writer, list []state.Entry, of int, now time.Time) {
 
 func printEntries(w io.Writer, list []state.Entry) {
 	for _, e := range list {
-		fmt.Fprintf(w, "%s  %s  %s\n", short(e.Commit), e.Result, safe(e.Subject))
+		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%s  %s  %s", short(e.Commit), e.Result, safe(e.Subject)), " "))
 		fmt.Fprintf(w, "  when     %s\n", e.Time.UTC().Format(time.RFC3339))
 		if e.Signer != "" {
 			fmt.Fprintf(w, "  signer   %s\n", safe(e.Signer))

@@ -22,9 +22,6 @@ const (
 	exitNotWell = 3 // the command worked and the node is not well
 )
 
-// version is set by the linker.
-var version = "0.1.0-dev"
-
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // command is one verb: one file each.
@@ -74,7 +71,7 @@ const usage = `pullnode keeps a NixOS machine at the newest commit that you sign
   pullnode check-config F   check a settings file
   pullnode version
 
-Most take --json. Exit status: 0 ok, 1 failed or refused, 2 usage,
+Those that print take --json. Exit status: 0 ok, 1 failed or refused, 2 usage,
 3 the command worked and the node is not well.
 `
 
@@ -122,11 +119,4 @@ func (c *command) call(ctx context.Context, name string, args []string, out io.W
 		return usageError("usage: pullnode %s %s", name, c.args)
 	}
 	return c.run(ctx, rest, out)
-}
-
-func versionCommand() *command {
-	return &command{short: "print the version", run: func(_ context.Context, _ []string, out io.Writer) error {
-		_, err := fmt.Fprintln(out, "pullnode", version)
-		return err
-	}}
 }

@@ -16,11 +16,13 @@ import (
 func requestCommand(verb string) *command {
 	r := agent.Request{Verb: verb}
 	var dir string
-	c := &command{args: "[--run DIR]", short: map[string]string{
+	var asJSON bool
+	c := &command{args: "[--json] [--run DIR]", short: map[string]string{
 		"sync": "ask the remote now", "retry": "try again what was put back", "suspend": "deploy nothing until resume",
 		"resume": "go on after suspend or a hold", "rollback": "go back to an earlier generation and stay there"}[verb]}
 	c.flags = func(fs *flag.FlagSet) {
 		fs.StringVar(&dir, "run", runDir, "the agent's run directory")
+		jsonFlag(fs, &asJSON)
 		switch verb {
 		case "suspend":
 			fs.DurationVar(&r.For, "for", 0, "resume by itself after this long")
@@ -38,6 +40,9 @@ func requestCommand(verb string) *command {
 		if err := put(dir, r); err != nil {
 			return err
 		}
+		if asJSON {
+			return printJSON(out, asked{r})
+		}
 		_, err := fmt.Fprintf(out, "asked the agent to %s%s\n", verb, forHow(r))
 		return err
 	}
@@ -49,6 +54,11 @@ func forHow(r agent.Request) string {
 		return " for " + r.For.Round(time.Second).String()
 	}
 	return ""
+}
+
+// asked is what a request prints as JSON.
+type asked struct {
+	Asked agent.Request `json:"asked"`
 }
 
 // put leaves the request where the agent finds it.

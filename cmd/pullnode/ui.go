@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"strings"
@@ -77,6 +78,8 @@ func report(w io.Writer, err error) int {
 	}
 	return exitFailed
 }
+
+func jsonFlag(fs *flag.FlagSet, v *bool) { fs.BoolVar(v, "json", false, "print JSON") }
 
 func printJSON(w io.Writer, v any) error {
 	e := json.NewEncoder(w)

@@ -126,7 +126,10 @@ func (a *Agent) gather(ctx context.Context) Status {
 	case s.Attempt != nil:
 		st.Sync, st.Health = "behind", "checking"
 	case s.Suspended || a.suspended():
-		st.Sync = "suspended"
+		st.Sync, st.Why = "suspended", []string{"deploys nothing until resume"}
+		if s.SuspendedUntil != nil {
+			st.Why = []string{"deploys nothing until " + s.SuspendedUntil.UTC().Format("2006-01-02 15:04 UTC")}
+		}
 	case s.Verdict.Name != "DEPLOY" && s.Verdict.Name != "UP-TO-DATE":
 		st.Sync, st.Why = "refused", []string{s.Verdict.Text}
 	case s.Hold != nil:

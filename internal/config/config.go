@@ -7,12 +7,9 @@ package config
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"time"
-
-	"pullnode/internal/registry"
 )
 
 // Config is the whole settings file. Unknown fields are errors.
@@ -157,30 +154,6 @@ func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Durat
 
 // D gives the standard library's type.
 func (d Duration) D() time.Duration { return time.Duration(d) }
-
-// Load reads and validates a settings file. The error names the file, and of
-// validation every mistake, one a line.
-func Load(path string) (*Config, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	c, err := Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return c, nil
-}
-
-// Parse reads settings and fills in the defaults.
-func Parse(raw []byte) (*Config, error) {
-	c := &Config{}
-	if err := registry.Strict(raw, c); err != nil {
-		return nil, err
-	}
-	c.defaults()
-	return c, errors.Join(c.problems()...)
-}
 
 func (c *Config) defaults() {
 	if c.HostName == "" {

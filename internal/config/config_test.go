@@ -58,3 +58,18 @@ func TestMistakes(t *testing.T) {
 		}
 	}
 }
+
+// What is no JSON at all is found by its line.
+func TestNoJSON(t *testing.T) {
+	for in, say := range map[string]string{
+		"":                        "line 1: no JSON: the file ends in the middle of a value",
+		"{\n\"url\":\"x\",\n":     "line 2: no JSON: the file ends in the middle of a value",
+		"{\n\"url\":\n}\n":        "line 3: no JSON: invalid character '}'",
+		"{\n\n\"url\" \"x\"}\n":   "line 3: no JSON: invalid character",
+		"url = \"https://x/y\"\n": "line 1: no JSON: invalid character 'u'",
+	} {
+		if _, err := Parse([]byte(in)); err == nil || !strings.Contains(err.Error(), say) {
+			t.Errorf("%q: %v\nwant %s", in, err, say)
+		}
+	}
+}
