@@ -116,8 +116,18 @@ func (a *Activator) commit(ctx context.Context, at Attempt) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	if d == Revert {
-		at.Reason, at.Inconclusive = "the guard reverted before the system could be confirmed", true
+	f, err := a.System.Facts(ctx)
+	if err != nil {
+		return Outcome{}, err
+	}
+	switch {
+	case d == Revert:
+		at.Reason = "the guard reverted before the system could be confirmed"
+	case f.Running != at.Candidate:
+		at.Reason = fmt.Sprintf("%s runs, not the candidate", f.Running)
+	}
+	if at.Reason != "" {
+		at.Inconclusive = true
 		if err := a.to(ctx, &at, Reverting); err != nil {
 			return Outcome{}, err
 		}
@@ -147,10 +157,6 @@ func (a *Activator) commit(ctx context.Context, at Attempt) (Outcome, error) {
 // makeDefault makes p what boots next. It tries three times: a full /boot may be
 // of short duration, and what has to be undone otherwise is a healthy system.
 func (a *Activator) makeDefault(ctx context.Context, id string, p StorePath) (generation int, err error) {
-	pause := a.Pause
-	if pause == 0 {
-		pause = 5 * time.Second
-	}
 	for try := 1; ; try++ {
 		if generation, err = a.System.SetProfile(ctx, p); err != nil {
 			err = fmt.Errorf("the system profile could not be set: %w", err)
@@ -160,11 +166,53 @@ func (a *Activator) makeDefault(ctx context.Context, id string, p StorePath) (ge
 		if err == nil || try == 3 {
 			return generation, err
 		}
-		select {
-		case <-ctx.Done():
+		if a.rest(ctx) != nil {
 			return 0, err
-		case <-time.After(pause):
 		}
+	}
+}
+
+// putBack switches to the old system, three times at most: what ended one run,
+// such as the kernel out of memory, need not end the next, and nothing but this
+// brings the machine back. Each run has an id of its own, because a run that was
+// started once is not started again.
+func (a *Activator) putBack(ctx context.Context, at *Attempt) (f Facts, r Result, err error) {
+	for try := 1; ; try++ {
+		id := fmt.Sprintf("%s-revert-%d", at.ID, try)
+		// Even where the link already points at the old system its units may be
+		// half switched: only a whole run of its own says that they are not.
+		if err := a.System.StartTest(ctx, id, at.Prev); err != nil {
+			return f, r, err
+		}
+		if r, err = a.result(ctx, id); err != nil {
+			return f, r, err
+		}
+		if f, err = a.System.Facts(ctx); err != nil || back(f, r, at) || try == 3 {
+			return f, r, err
+		}
+		if err := a.rest(ctx); err != nil {
+			return f, r, err
+		}
+	}
+}
+
+// back says whether a run brought the old system back. Units that fail (4) also
+// failed before, or health will tell.
+func back(f Facts, r Result, at *Attempt) bool {
+	return r.Signal == "" && !r.Lost && (r.Exit == 0 || r.Exit == 4) && f.Running == at.Prev
+}
+
+// rest waits before something is done once more.
+func (a *Activator) rest(ctx context.Context) error {
+	pause := a.Pause
+	if pause == 0 {
+		pause = 5 * time.Second
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(pause):
+		return nil
 	}
 }
 
@@ -179,24 +227,12 @@ func (a *Activator) revert(ctx context.Context, at *Attempt) (Outcome, bool, err
 	if err := a.System.Disarm(ctx, at.ID); err != nil {
 		return Outcome{}, false, err
 	}
-	f, err := a.System.Facts(ctx)
+	f, r, err := a.putBack(ctx, at)
 	if err != nil {
 		return Outcome{}, false, err
 	}
-	// Even where the link already points at the old system its units may be
-	// half switched: only a whole run of its own says that they are not.
-	if err := a.System.StartTest(ctx, at.ID+"-revert", at.Prev); err != nil {
-		return Outcome{}, false, err
-	}
-	r, err := a.result(ctx, at.ID+"-revert")
-	if err != nil {
-		return Outcome{}, false, err
-	}
-	if f, err = a.System.Facts(ctx); err != nil {
-		return Outcome{}, false, err
-	}
-	if r.Signal != "" || r.Lost || (r.Exit != 0 && r.Exit != 4) || f.Running != at.Prev {
-		o, err := a.end(*at, Outcome{Name: Stuck, Why: fmt.Sprintf("%s; and %s would not switch back (exit status %d)", at.Reason, at.Prev, r.Exit)})
+	if !back(f, r, at) {
+		o, err := a.end(*at, Outcome{Name: Stuck, Why: fmt.Sprintf("%s; and %s would not switch back (%v)", at.Reason, at.Prev, r)})
 		return o, true, err
 	}
 	if f.Default == at.Candidate && at.PrevDefault != at.Candidate && at.PrevDefault != "" {

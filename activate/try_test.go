@@ -21,6 +21,7 @@ type machine struct {
 	decision Decision
 	armed    bool
 	noLoader map[StorePath]int // how often switch-to-configuration boot fails
+	killed   map[StorePath]int // how often a switch to it is killed at its start
 }
 
 var errCut = errors.New("cut off here")
@@ -33,7 +34,10 @@ func (m *machine) Facts(context.Context) (Facts, error) {
 	return Facts{Running: m.running, Default: m.byDeflt, BootID: m.boot, Now: time.Hour}, nil
 }
 func (m *machine) StartTest(_ context.Context, id string, p StorePath) error {
-	if _, ok := m.results[id]; !ok {
+	if _, ok := m.results[id]; !ok && m.killed[p] > 0 {
+		m.killed[p]--
+		m.results[id] = Result{Done: true, Signal: "KILL"}
+	} else if !ok {
 		if e := m.exits[p]; e != 1 && e != 11 && e != 100 {
 			m.running = p
 		}
@@ -243,5 +247,33 @@ func TestDecisionRace(t *testing.T) {
 		if a, b := <-got, <-got; a != b || a == "" {
 			t.Fatalf("%d: %q and %q", i, a, b)
 		}
+	}
+}
+
+// A switch back that something ends is made again.
+func TestRevertIsKilled(t *testing.T) {
+	for kills, want := range map[int]OutcomeName{1: Reverted, 2: Reverted, 3: Stuck} {
+		m, j := newMachine(), &journal{}
+		m.killed = map[StorePath]int{"old": kills}
+		o, err := activator(m, j, bad).Try(t.Context(), "1", "new", false)
+		if err != nil || o.Name != want {
+			t.Errorf("killed %d times: %s (%s), %v, want %s", kills, o.Name, o.Why, err, want)
+		}
+		if want == Reverted && m.running != "old" {
+			t.Errorf("killed %d times: %s runs", kills, m.running)
+		}
+	}
+}
+
+// Nobody who resumes a commit makes a system the default that does not run.
+func TestCommitsOnlyWhatRuns(t *testing.T) {
+	m, j := newMachine(), &journal{cut: 5}
+	if _, err := activator(m, j, good).Try(t.Context(), "1", "new", false); !errors.Is(err, errCut) || j.at.Phase != Committing {
+		t.Fatalf("%v in %+v", err, j.at)
+	}
+	m.running = "third"
+	o, ok, err := activator(m, j, good).Resume(t.Context())
+	if err != nil || !ok || o.Name != Inconclusive || m.byDeflt != "old" || m.running != "old" {
+		t.Errorf("%s (%s), %v; %s runs, %s boots", o.Name, o.Why, err, m.running, m.byDeflt)
 	}
 }

@@ -3,8 +3,10 @@ package systemd
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pullnode/activate"
+	"pullnode/internal/durable"
 )
 
 // Facts reads the links, the boot id and the clock. A link that is missing is
@@ -28,7 +31,7 @@ func (s *System) Facts(context.Context) (activate.Facts, error) {
 	if err != nil {
 		return activate.Facts{}, fmt.Errorf("which system boots: %w", err)
 	}
-	id, err := os.ReadFile(s.Paths.BootID)
+	id, err := s.bootID()
 	if err != nil {
 		return activate.Facts{}, fmt.Errorf("which boot this is: %w", err)
 	}
@@ -39,9 +42,31 @@ func (s *System) Facts(context.Context) (activate.Facts, error) {
 	return activate.Facts{
 		Running: activate.StorePath(running),
 		Default: activate.StorePath(def),
-		BootID:  strings.TrimSpace(string(id)),
+		BootID:  id,
 		Now:     now,
 	}, nil
+}
+
+// bootID tells one boot from all others. The kernel's id alone does not do that in
+// a container, where a service with a /proc of its own sees the id of the machine
+// outside; so the run directory, which no reboot survives, holds a number too.
+func (s *System) bootID() (string, error) {
+	kernel, err := os.ReadFile(s.Paths.BootID)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(s.Paths.Run, "boot")
+	own, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := durable.CreateExclusive(path, []byte(rand.Text()+"\n"), 0o600); err != nil {
+			return "", err
+		}
+		own, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(string(kernel)) + "/" + strings.TrimSpace(string(own)), nil
 }
 
 // SetProfile runs nix-env between two syncs: nix-env itself syncs nothing, and

@@ -17,7 +17,7 @@ func link(t *testing.T, to, from string) {
 
 func TestFacts(t *testing.T) {
 	d := t.TempDir()
-	s := &System{Settings: Settings{Paths: Paths{Store: d + "/store", Current: d + "/current", Profile: d + "/system"}.withDefaults()}}
+	s := &System{Settings: Settings{Paths: Paths{Run: d, Store: d + "/store", Current: d + "/current", Profile: d + "/system"}.withDefaults()}}
 	if _, err := s.Facts(context.Background()); err == nil {
 		t.Error("facts without links")
 	}
@@ -28,8 +28,16 @@ func TestFacts(t *testing.T) {
 	if err != nil || string(f.Running) != d+"/store/aaa-nixos" || string(f.Default) != d+"/store/bbb-nixos" {
 		t.Errorf("%+v, %v", f, err)
 	}
-	if len(f.BootID) != 36 || f.Now <= 0 {
+	if len(f.BootID) < 37 || f.Now <= 0 {
 		t.Errorf("boot %q, now %v", f.BootID, f.Now)
+	}
+	same, err := s.Facts(context.Background())
+	if err != nil || same.BootID != f.BootID {
+		t.Errorf("the same boot is %q and %q, %v", f.BootID, same.BootID, err)
+	}
+	os.Remove(d + "/boot") // as a reboot does, also of a container
+	if other, err := s.Facts(context.Background()); err != nil || other.BootID == f.BootID {
+		t.Errorf("another boot is %q too, %v", other.BootID, err)
 	}
 	if n, err := generation(s.Paths.Profile); n != 12 || err != nil {
 		t.Errorf("generation %d, %v", n, err)
