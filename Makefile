@@ -5,10 +5,15 @@ VULNDB ?=
 # Which tests of the lab; all by default.
 LAB ?= .
 
-.PHONY: demo test lint bench lab build go-check
+.PHONY: demo lab-demo test lint bench lab build go-check
 
 demo: go-check
 	$(GO) run ./internal/demo
+
+# The same on a machine of its own, with the installed units and systemd.
+lab-demo: go-check
+	@sh .ci/needs lab
+	$(GO) run ./internal/demo -lab
 
 test: go-check
 	@sh .ci/needs test

@@ -5,7 +5,7 @@ package main
 
 import (
 	"context"
-	_ "embed"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
@@ -14,16 +14,18 @@ import (
 )
 
 func main() {
+	inLab := flag.Bool("lab", false, "the same with installed units on a machine under systemd-nspawn")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx); err != nil {
+	if err := run(ctx, *inLab); err != nil {
 		fmt.Fprintln(os.Stderr, "demo: error:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) (err error) {
+func run(ctx context.Context, inLab bool) (err error) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
@@ -33,7 +35,10 @@ func run(ctx context.Context) (err error) {
 			panic(r)
 		}
 	}()
-	if err := needs(ctx); err != nil {
+	start := startPlain
+	if inLab {
+		start = startLab
+	} else if err := needs(ctx); err != nil {
 		return err
 	}
 	before, err := machine()
@@ -45,13 +50,16 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	defer d.close()
+	if d.node, err = start(d); err != nil {
+		return err
+	}
 	for _, act := range acts {
 		say("\n== %s", act.title)
 		if err := act.do(d); err != nil {
-			d.showLog()
+			say("%s", d.log())
 			return fmt.Errorf("%s: %w", act.title, err)
 		}
-		d.show()
+		say("$ pullnode status\n%s$ pullnode history\n%s", d.run("status"), d.run("history"))
 	}
 	after, err := machine()
 	if err != nil {
@@ -88,7 +96,7 @@ var acts = []act{
 		return nil
 	}},
 	{"an unhealthy commit is put back", func(d *demo) error {
-		d.remove("site/index.html")
+		d.page("")
 		d.commit(true, "site: drop the front page")
 		return d.until("held", "hello from commit one")
 	}},
@@ -133,7 +141,7 @@ func (d *demo) until(sync, text string) error {
 		select {
 		case <-d.ctx.Done():
 			return d.ctx.Err()
-		case <-d.died:
+		case <-d.died():
 			return fmt.Errorf("the agent ended")
 		case <-time.After(100 * time.Millisecond):
 		}

@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	"internal/durable":           {},
 	"internal/registry":          {},
 	"internal/gitrig":            {"sync"},
-	"internal/demo":              {"internal/agent"},
+	"internal/demo":              {"internal/agent", "internal/lab"},
 	"internal/lab/...":           {"activate/...", "internal/...", "sync", "nix/..."},
 	"internal/deps":              {},
 	"nix":                        {"internal/config", "nix/units"},

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -15,7 +14,6 @@ import (
 	"pullnode/internal/agent"
 	"pullnode/internal/gitrig"
 	"pullnode/internal/state"
-	"pullnode/nix/units"
 )
 
 // node is a machine that runs the installed units and follows a repository that
@@ -102,42 +100,16 @@ func (n *node) with(path string, value any) map[string]any {
 	return out
 }
 
-// system adds to a system the installed units and their settings, as the NixOS
-// module does: changed settings restart agent and fetching process.
+// system adds to a system the installed units and the node's settings.
 func (n *node) system(c Config) Config {
 	n.t.Helper()
 	if c.Gen == "" {
 		n.gen++
 		c.Gen = fmt.Sprint(n.gen)
 	}
-	c.Units, c.Etc = maps.Clone(c.Units), maps.Clone(c.Etc)
-	if c.Units == nil {
-		c.Units = map[string]string{}
-	}
-	if c.Etc == nil {
-		c.Etc = map[string]string{}
-	}
-	const file = "pullnode/pullnode.json"
-	if c.Etc[file] == "" {
-		raw, err := json.Marshal(n.settings)
-		if err != nil {
-			n.t.Fatal(err)
-		}
-		c.Etc[file] = string(raw)
-	}
-	trigger := fmt.Sprintf("[Unit]\nX-Restart-Triggers=%x\n", sha256.Sum256([]byte(c.Etc[file])))
-	for _, name := range []string{"pullnode.service", "pullnode-sync.service", "pullnode-dirs.service"} {
-		raw, err := units.Files.ReadFile(name)
-		if err != nil {
-			n.t.Fatal(err)
-		}
-		if _, own := c.Units[name]; own {
-			continue
-		}
-		c.Units[name] = string(raw)
-		if name != "pullnode-dirs.service" {
-			c.Units[name] += trigger
-		}
+	c, err := Installed(c, n.settings)
+	if err != nil {
+		n.t.Fatal(err)
 	}
 	return c
 }
