@@ -73,6 +73,9 @@ type Report struct {
 	RetryAfter time.Duration `json:"retryAfter,omitempty"` // nanoseconds
 	Tip        string        `json:"tip,omitempty"`
 	Bytes      int64         `json:"bytes,omitempty"` // read from the network for this request
+	// NetworkUp is set later in the report of a failure, when an address or a
+	// route has appeared since: it is worth asking again now.
+	NetworkUp bool `json:"networkUp,omitempty"`
 }
 
 // ReportLimit is the most bytes of a Report that are read.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -15,6 +16,7 @@ import (
 	"pullnode/internal/config"
 	"pullnode/internal/state"
 	"pullnode/sync"
+	"pullnode/sync/fetch"
 )
 
 // nobody answers like a systemd and a commander that know nothing: enough to
@@ -65,6 +67,13 @@ func onePlace(c *config.Config, root string, log *slog.Logger) (*agent.Agent, er
 	}
 	a := &agent.Agent{Config: c, Store: store, Fetcher: fetcher, System: sys, Dirs: dirs, Log: log, Now: time.Now, Random: random,
 		Preflight: secretsOpen(c, keys)}
+	a.Wake = func(ctx context.Context) <-chan struct{} {
+		up, err := fetch.NetworkUp(ctx)
+		if err != nil {
+			log.Warn("a network that comes up is not noticed", "err", err)
+		}
+		return up
+	}
 	a.Builder = builder(c, sys, sys.Store(), dirs.Scratch, filepath.Join(root, "roots", "candidate"), filepath.Join(root, "nix", "var", "nix", "gcroots", "pullnode"))
 	a.Activator = &activate.Activator{System: sys, Guard: c.GuardTimeout(), SwitchTimeout: c.Build.SwitchTimeout.D(),
 		Journal: agent.Journal{Store: store, Meta: a.Meta},

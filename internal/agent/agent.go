@@ -54,6 +54,9 @@ type Agent struct {
 	Preflight func(ctx context.Context, v sync.Verified, c activate.Candidate) error
 	// Tell is given the status in one line, of any text; may be nil.
 	Tell func(string)
+	// Wake tells when the network has come up, until ctx ends. It may end the
+	// wait after a failed poll, and nothing else. May be nil.
+	Wake func(ctx context.Context) <-chan struct{}
 	// Random is uniform in [0, d); it spreads polls and retries of a fleet.
 	Random func(time.Duration) time.Duration // uniform in [0, d)
 

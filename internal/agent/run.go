@@ -21,6 +21,10 @@ type end struct {
 	err  error
 }
 
+// wakePause is the least time between two polls that the network's coming up
+// began.
+const wakePause = 5 * time.Second
+
 // Run is the loop until ctx is done. It gives an error only where this process
 // no longer knows the truth and must be started again. What takes time is done by
 // a worker, one at a time, so this loop keeps turning whatever the worker waits
@@ -39,6 +43,11 @@ func (a *Agent) Run(ctx context.Context, alive func()) error {
 	defer beat.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var wake <-chan struct{}
+	if a.Wake != nil {
+		wake = a.Wake(ctx)
+	}
+	var woken time.Time
 	var at worker
 	due := false
 	queue := a.takeRequests()
@@ -53,6 +62,15 @@ func (a *Agent) Run(ctx context.Context, alive func()) error {
 		case <-beat.C:
 		case <-timer.C:
 			due = true
+		case _, ok := <-wake:
+			if !ok {
+				wake = nil
+			} else if at.done == nil && a.Store.State().Failure.Count > 0 {
+				// A network that flaps, or a fetching process in somebody
+				// else's hands, may not make this a busy loop.
+				timer.Reset(max(0, wakePause-time.Since(woken)))
+				woken = time.Now()
+			}
 		case <-w.Events:
 			for _, r := range a.takeRequests() {
 				if at.done != nil && r.urgent() {

@@ -36,6 +36,7 @@ type Server struct {
 	conf    Config
 	clients map[string]keptClient
 	log     *slog.Logger
+	failed  *sync.Report // the last report, when it is of a failure
 }
 
 type keptClient struct {
@@ -72,13 +73,17 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := w.Add(filepath.Dir(s.conf.WantPath)); err != nil {
 		return fmt.Errorf("watch for requests: %w", err)
 	}
+	up, err := NetworkUp(ctx)
+	if err != nil {
+		s.log.Warn("a network that comes up is not noticed", "error", err.Error())
+	}
 	// A restart must not answer twice what was answered before it.
 	last := s.reported()
 	for {
 		if last, err = s.next(ctx, last); err != nil {
 			return err
 		}
-		if err := s.await(ctx, w); err != nil {
+		if err := s.await(ctx, w, up); err != nil {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -87,12 +92,21 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// await returns when the want file may have changed or ctx has ended.
-func (s *Server) await(ctx context.Context, w *fsnotify.Watcher) error {
+// await returns when the want file may have changed or ctx has ended. Meanwhile
+// it says when the network comes up; up may be nil.
+func (s *Server) await(ctx context.Context, w *fsnotify.Watcher, up <-chan struct{}) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case _, ok := <-up:
+			if !ok {
+				up = nil // the socket was lost
+				continue
+			}
+			if err := s.networkUp(); err != nil {
+				return err
+			}
 		case err := <-w.Errors:
 			if errors.Is(err, fsnotify.ErrEventOverflow) {
 				return nil // events were lost: look
@@ -126,14 +140,38 @@ func (s *Server) next(ctx context.Context, last uint64) (uint64, error) {
 	if ctx.Err() != nil {
 		return last, nil // the next start serves it
 	}
+	if err := s.report(rep); err != nil {
+		return last, err
+	}
+	return want.Request, nil
+}
+
+// report writes a report, and remembers it when it is of a failure.
+func (s *Server) report(rep sync.Report) error {
+	s.failed = nil
+	if rep.Class != sync.Unchanged && rep.Class != sync.Moved {
+		s.failed = &rep
+	}
 	b, err := encodeReport(rep)
 	if err == nil {
 		err = replace(s.conf.ReportPath, b, 0o600)
 	}
 	if err != nil {
-		return last, fmt.Errorf("write the report: %w", err)
+		return fmt.Errorf("write the report: %w", err)
 	}
-	return want.Request, nil
+	return nil
+}
+
+// networkUp adds to the report of a failure, once, that the network has come up.
+func (s *Server) networkUp() error {
+	if s.failed == nil {
+		return nil
+	}
+	rep := *s.failed
+	rep.NetworkUp = true
+	err := s.report(rep)
+	s.failed = nil
+	return err
 }
 
 func (s *Server) reported() uint64 {
