@@ -93,6 +93,27 @@ func (g *cgroup) kill() error {
 	return fmt.Errorf("processes in %s do not die", g.dirs[0])
 }
 
+// procs gives the processes, by their numbers here, of the machine's units whose
+// names match the pattern.
+func (g *cgroup) procs(pattern string) (pids []int, err error) {
+	err = filepath.WalkDir(g.dirs[0], func(p string, e fs.DirEntry, err error) error {
+		if err != nil || !e.IsDir() {
+			return nil // gone meanwhile
+		}
+		if ok, err := filepath.Match(pattern, e.Name()); err != nil || !ok {
+			return err
+		}
+		raw, _ := os.ReadFile(filepath.Join(p, "cgroup.procs"))
+		for _, f := range strings.Fields(string(raw)) {
+			if pid, err := strconv.Atoi(f); err == nil && pid > 1 {
+				pids = append(pids, pid)
+			}
+		}
+		return nil
+	})
+	return pids, err
+}
+
 // close removes the group; its processes must have ended.
 func (g *cgroup) close() error {
 	var errs []error

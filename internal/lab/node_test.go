@@ -191,6 +191,15 @@ func (n *node) about(sync, commit string) (s agent.Status) {
 	return s
 }
 
+// says waits until the status gives this reason too.
+func (n *node) says(sync, commit, why string) {
+	n.t.Helper()
+	n.until(sync+" about "+commit+" because "+why, func() bool {
+		s := n.status()
+		return s.Sync == sync && s.Wanted != nil && s.Wanted.ID == commit && strings.Contains(strings.Join(s.Why, "\n"), why)
+	})
+}
+
 // deployed waits until the commit runs and is what boots.
 func (n *node) deployed(commit string) {
 	n.t.Helper()

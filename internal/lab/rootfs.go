@@ -21,7 +21,7 @@ var Releases = []string{"bookworm", "trixie"}
 // users known by name, as on NixOS.
 var packages = []string{
 	"ca-certificates", "dbus", "git", "iproute2", "jq", "libnss-systemd", "nix-bin", "nix-setup-systemd",
-	"openssh-client", "openssh-server", "procps", "systemd", "systemd-sysv", "util-linux",
+	"openssh-client", "openssh-server", "procps", "strace", "systemd", "systemd-sysv", "util-linux",
 }
 
 // excluded is what no program of a machine reads.
