@@ -5,7 +5,7 @@ VULNDB ?=
 # Which tests of the lab; all by default.
 LAB ?= .
 
-.PHONY: demo lab-demo test lint bench lab build go-check
+.PHONY: demo lab-demo test lint bench lab eval build go-check
 
 demo: go-check
 	$(GO) run ./internal/demo
@@ -29,6 +29,12 @@ bench: go-check
 lab: go-check
 	@sh .ci/needs lab
 	PULLNODE_LAB=1 $(GO) test -count=1 -timeout 40m -run '$(LAB)' ./internal/lab/...
+
+# The flake on real inputs, which lie in directories; needs Nix 2.18 or newer. With
+# NIXPKGS alone: the module on nixpkgs' library.
+eval: go-check
+	@[ -n "$(NIXPKGS)" ] || { echo "usage: make eval NIXPKGS=dir [SOPS_NIX=dir DISKO=dir DEPLOY_RS=dir NIXOS_ANYWHERE=dir]"; exit 2; }
+	NIXPKGS="$(NIXPKGS)" SOPS_NIX="$(SOPS_NIX)" DISKO="$(DISKO)" DEPLOY_RS="$(DEPLOY_RS)" NIXOS_ANYWHERE="$(NIXOS_ANYWHERE)" $(GO) test -count=1 -v -timeout 60m ./nix
 
 build: go-check
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o pullnode ./cmd/pullnode

@@ -16,7 +16,7 @@ import (
 const root = ".."
 
 // instantiate runs nix-instantiate with a store of its own, so that it needs
-// neither a daemon nor a user's rights.
+// neither a daemon nor a user's rights. Nothing is written to the store.
 func instantiate(t *testing.T, args ...string) ([]byte, error) {
 	t.Helper()
 	bin, err := exec.LookPath("nix-instantiate")
@@ -29,7 +29,7 @@ func instantiate(t *testing.T, args ...string) ([]byte, error) {
 	}
 	cmd := exec.Command(bin, args...)
 	cmd.Env = append(os.Environ(), "NIX_REMOTE=", "NIX_STATE_DIR="+dir+"/var", "NIX_LOG_DIR="+dir+"/log",
-		"NIX_CONF_DIR="+dir, "NIX_STORE_DIR="+dir+"/store", "HOME="+dir, "XDG_CACHE_HOME="+dir)
+		"NIX_CONF_DIR="+dir, "HOME="+dir, "XDG_CACHE_HOME="+dir)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()

@@ -2,6 +2,7 @@
   lib,
   buildGoModule,
   versionCheckHook,
+  static ? true,
 }:
 
 buildGoModule (finalAttrs: {
@@ -29,7 +30,7 @@ buildGoModule (finalAttrs: {
   vendorHash = "sha256-ZT/p1sNHqWKH6jod1tITdbDb+9aq2oB6Dffouboohfw=";
 
   subPackages = [ "cmd/pullnode" ];
-  env.CGO_ENABLED = 0; # static
+  env.CGO_ENABLED = if static then 0 else 1;
   ldflags = [
     "-s"
     "-w"

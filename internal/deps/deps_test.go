@@ -30,7 +30,7 @@ var allowed = map[string][]string{
 	"internal/demo":              {"internal/agent", "internal/lab"},
 	"internal/lab/...":           {"activate/...", "internal/...", "sync", "nix/..."},
 	"internal/deps":              {},
-	"nix":                        {"internal/config", "nix/units"},
+	"nix":                        {"internal/config", "keysrc", "nix/units"},
 	"nix/units":                  {},
 	"cmd/pullnode":               {"sync", "sync/fetch", "keysrc", "activate/...", "internal/agent", "internal/config", "internal/durable", "internal/registry", "internal/state", "nix/units"},
 }

@@ -1,0 +1,72 @@
+{
+  description = "pullnode: a NixOS machine at the newest commit that its operators signed";
+
+  inputs = {
+    nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
+    sops-nix = {
+      url = "github:Mic92/sops-nix";
+      inputs.nixpkgs.follows = "nixpkgs";
+    };
+    disko = {
+      url = "github:nix-community/disko";
+      inputs.nixpkgs.follows = "nixpkgs";
+    };
+    deploy-rs = {
+      url = "github:serokell/deploy-rs";
+      inputs.nixpkgs.follows = "nixpkgs";
+    };
+    # Only its package is used, so what it is developed with is left out.
+    nixos-anywhere = {
+      url = "github:nix-community/nixos-anywhere";
+      inputs = {
+        nixpkgs.follows = "nixpkgs";
+        disko.follows = "disko";
+        nixos-stable.follows = "nixpkgs";
+        nixos-images.follows = "";
+        nix-vm-test.follows = "";
+        treefmt-nix.follows = "";
+      };
+    };
+  };
+
+  outputs =
+    inputs@{ self, nixpkgs, ... }:
+    let
+      inherit (nixpkgs) lib;
+      systems = [
+        "x86_64-linux"
+        "aarch64-linux"
+      ];
+      eachSystem = f: lib.genAttrs systems (system: f nixpkgs.legacyPackages.${system});
+
+      fleetLib = import ./nix/lib { inherit inputs; };
+      fleet = fleetLib.mkFleet {
+        hosts = ./hosts;
+        environments = {
+          staging = ./modules/environments/staging.nix;
+          production = ./modules/environments/production.nix;
+        };
+      };
+    in
+    {
+      inherit (fleet) nixosConfigurations deploy;
+
+      lib = fleetLib;
+
+      nixosModules = {
+        pullnode = ./nix/module.nix;
+        default = self.nixosModules.pullnode;
+      };
+
+      overlays.default = final: _prev: { pullnode = final.callPackage ./nix/package.nix { }; };
+
+      packages = eachSystem (pkgs: rec {
+        pullnode = pkgs.callPackage ./nix/package.nix { };
+        # The same with the C library linked in dynamically.
+        pullnode-linked = pkgs.callPackage ./nix/package.nix { static = false; };
+        default = pullnode;
+      });
+
+      formatter = eachSystem (pkgs: pkgs.nixfmt-tree);
+    };
+}

@@ -1,0 +1,3 @@
+{
+  system = "aarch64-linux";
+}

@@ -1,0 +1,5 @@
+{
+  system = "x86_64-linux";
+  environment = "staging";
+  address = "web-staging.example.org";
+}

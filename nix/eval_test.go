@@ -1,0 +1,114 @@
+package nix
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// inputs are the environment variables that name the real flake inputs.
+var inputs = map[string]string{"nixpkgs": "NIXPKGS", "sops-nix": "SOPS_NIX", "disko": "DISKO", "deploy-rs": "DEPLOY_RS", "nixos-anywhere": "NIXOS_ANYWHERE"}
+
+type evaluation struct {
+	Hosts        map[string]string            `json:"hosts"`
+	Twins        map[string]string            `json:"twins"`
+	Packages     map[string]map[string]string `json:"packages"`
+	Disko        map[string]string            `json:"disko"`
+	DeployChecks map[string]string            `json:"deployChecks"`
+	Deploy       struct {
+		Nodes map[string]struct {
+			Hostname string `json:"hostname"`
+			Profiles map[string]struct {
+				User string `json:"user"`
+				Path string `json:"path"`
+			} `json:"profiles"`
+		} `json:"nodes"`
+	} `json:"deploy"`
+	SopsAlone  map[string]any `json:"sopsAlone"`
+	SopsBeside map[string]any `json:"sopsBeside"`
+}
+
+// The flake on real inputs: every host evaluates to a .drv, and what the
+// documents say has no part in it. It needs Nix 2.18 or newer and the inputs in
+// directories, so it is not part of `make test`: `make eval NIXPKGS=dir ...`.
+func TestEvaluateFlake(t *testing.T) {
+	args := ""
+	for name, env := range inputs {
+		dir := os.Getenv(env)
+		if dir == "" {
+			t.Skipf("%s is not set; see `make eval`", env)
+		}
+		args += name + " = " + file(t, dir) + "; "
+	}
+	var e evaluation
+	evaluate(t, "import "+file(t, "tests/eval.nix")+" { "+args+"twin = "+twin(t)+"; }", &e)
+
+	drv := func(what, path string) {
+		t.Helper()
+		if !strings.HasPrefix(path, "/nix/store/") || !strings.HasSuffix(path, ".drv") {
+			t.Errorf("%s: %q is no derivation", what, path)
+		}
+	}
+	folders, err := filepath.Glob(filepath.Join(root, "hosts", "*", "host.nix"))
+	if err != nil || len(e.Hosts) < len(folders) {
+		t.Errorf("%d hosts evaluated of %d folders, %v", len(e.Hosts), len(folders), err)
+	}
+	for name, path := range e.Hosts {
+		drv(name, path)
+		if e.Twins[name] != path {
+			t.Errorf("%s: a commit that changes only documents gives another system:\n%s\n%s", name, path, e.Twins[name])
+		}
+	}
+	for system, packages := range e.Packages {
+		for name, path := range packages {
+			drv(system+" "+name, path)
+		}
+	}
+	for name := range e.Deploy.Nodes {
+		drv("disko of "+name, e.Disko[name])
+		if n := e.Deploy.Nodes[name]; n.Hostname == "" || n.Profiles["system"].User != "root" {
+			t.Errorf("deploy.nodes.%s: %+v", name, n)
+		}
+	}
+	for name, path := range e.DeployChecks {
+		drv(name, path)
+	}
+	if len(e.SopsAlone) == 0 || !reflect.DeepEqual(e.SopsAlone, e.SopsBeside) {
+		t.Errorf("pullnode without key sources changes sops-nix:\n%v\n%v", e.SopsAlone, e.SopsBeside)
+	}
+	t.Logf("evaluated: %v", e.Hosts)
+}
+
+// twin is a copy of the repository in which every document differs.
+func twin(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "twin")
+	out, err := exec.Command("git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range strings.SplitSeq(strings.Trim(string(out), "\x00"), "\x00") {
+		raw, err := os.ReadFile(filepath.Join(root, name))
+		if os.IsNotExist(err) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if filepath.Ext(name) == ".md" {
+			raw = fmt.Append(raw, "\nAnother sentence.\n")
+		}
+		to := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}

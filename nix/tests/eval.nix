@@ -1,0 +1,75 @@
+# What `make eval` asserts, as JSON: the real flake on the real inputs.
+{
+  nixpkgs,
+  sops-nix,
+  disko,
+  deploy-rs,
+  nixos-anywhere,
+  # A copy of this repository in which only documents differ.
+  twin,
+}@args:
+let
+  inputs = removeAttrs args [ "twin" ];
+  real = source: import ./real.nix (inputs // { inherit source; });
+  flake = real ../..;
+  other = real twin;
+  inherit (flake.inputs.nixpkgs) lib;
+
+  toplevel = nixos: nixos.config.system.build.toplevel.drvPath;
+  drvPaths = lib.mapAttrs (_: d: d.drvPath);
+
+  # sops-nix on a host that has it, with and without pullnode: no option differs.
+  existing =
+    modules:
+    (flake.inputs.nixpkgs.lib.nixosSystem {
+      modules = modules ++ [
+        flake.inputs.sops-nix.nixosModules.sops
+        {
+          nixpkgs.hostPlatform = "x86_64-linux";
+          boot.loader.grub.enable = false;
+          fileSystems."/" = {
+            device = "/dev/vda";
+            fsType = "ext4";
+          };
+          services.openssh.enable = true;
+          sops.defaultSopsFile = ../../hosts/example/secrets.yaml;
+          sops.secrets.greeting = { };
+          system.stateVersion = "26.05";
+        }
+      ];
+    }).config.sops;
+  # Packages and functions have no value in JSON.
+  comparable = sops: {
+    inherit (sops)
+      age
+      gnupg
+      defaultSopsFile
+      keepGenerations
+      useSystemdActivation
+      validateSopsFiles
+      ;
+    secrets = lib.mapAttrs (_: s: removeAttrs s [ "_module" ]) sops.secrets;
+  };
+  withPullnode = {
+    imports = [ flake.nixosModules.pullnode ];
+    services.pullnode = {
+      enable = true;
+      settings = {
+        url = "https://git.example.org/infra.git";
+        introduction = "4f2c9e16fd807b096b48283debdcddccfea34bad@SHA256:9fXqYYds7uXWxH79aI0Wu1dP3cQ5mE8rT2kB6nLvZlQ";
+      };
+    };
+  };
+in
+{
+  hosts = lib.mapAttrs (_: toplevel) flake.nixosConfigurations;
+  twins = lib.mapAttrs (_: toplevel) other.nixosConfigurations;
+  packages = lib.mapAttrs (_: drvPaths) flake.packages;
+  disko = lib.mapAttrs (_: nixos: nixos.config.system.build.diskoScript.drvPath) (
+    lib.filterAttrs (_: nixos: nixos.config.disko.devices.disk or { } != { }) flake.nixosConfigurations
+  );
+  deploy = builtins.fromJSON (builtins.unsafeDiscardStringContext (builtins.toJSON flake.deploy));
+  deployChecks = drvPaths (flake.inputs.deploy-rs.lib.x86_64-linux.deployChecks flake.deploy);
+  sopsAlone = comparable (existing [ ]);
+  sopsBeside = comparable (existing [ withPullnode ]);
+}
