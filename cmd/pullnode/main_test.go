@@ -36,7 +36,8 @@ type host struct {
 	r    *gitrig.Repo
 	root string
 	a    *agent.Agent
-	down bool // the server answers 503
+	conf string // the settings file
+	down bool   // the server answers 503
 }
 
 func newHost(t *testing.T, settings map[string]any) *host {
@@ -81,6 +82,10 @@ func newHost(t *testing.T, settings map[string]any) *host {
 	}
 	c, err := config.Parse(raw)
 	if err != nil {
+		t.Fatal(err)
+	}
+	h.conf = filepath.Join(filepath.Dir(h.root), "pullnode.json")
+	if err := os.WriteFile(h.conf, raw, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if h.a, err = onePlace(c, h.root, slog.New(slog.NewTextHandler(io.Discard, nil))); err != nil {

@@ -71,14 +71,3 @@ func (s *Store) put(path string, raw []byte) error {
 	}
 	return nil
 }
-
-// Peek reads the state without a lock and without changing anything, for
-// commands that must work with the agent dead or alive. Errors as Open, without
-// ErrLocked; alerts as Store.Alerts.
-func Peek(c Config) (s State, alerts []string, err error) {
-	d, err := c.withDefaults().load()
-	if err != nil {
-		return s, nil, err
-	}
-	return d.state, d.alerts, d.err
-}
