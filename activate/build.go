@@ -26,7 +26,7 @@ type Candidate struct {
 // BuildError is a commit that cannot be turned into a system. Class decides
 // whether trying again makes sense.
 type BuildError struct {
-	Class string // "lock", "export", "no-such-host", "inputs", "eval", "build", "timeout", "no-space", "collected"
+	Class string // "lock", "export", "no-such-host", "inputs", "eval", "build", "timeout", "no-space", "collected", "killed", "daemon"
 	Text  string // one line
 	Tail  string // the end of what nix said
 	Hint  string
@@ -37,7 +37,8 @@ func (e *BuildError) Error() string { return e.Text }
 
 // Temporary says whether the same commit may build later.
 func (e *BuildError) Temporary() bool {
-	return e.Class == "timeout" || e.Class == "no-space" || e.Class == "inputs" || e.Class == "collected"
+	return e.Class == "timeout" || e.Class == "no-space" || e.Class == "inputs" || e.Class == "collected" ||
+		e.Class == "killed" || e.Class == "daemon"
 }
 
 // Builder resolves and realises systems with nix. It runs nothing of the
@@ -190,7 +191,9 @@ func (b *Builder) Realise(ctx context.Context, c Candidate) error {
 	}
 	if r.Exit != 0 || r.Reason != "" {
 		e := failed("build", "the build of "+filepath.Base(string(c.Out))+" stopped", r)
-		e.Hint = "the whole log: nix log " + string(c.Drv)
+		if e.Hint == "" {
+			e.Hint = "the whole log: nix log " + string(c.Drv)
+		}
 		if strings.Contains(e.Tail, "is not valid") {
 			e.Class, e.Hint = "collected", ""
 		}
@@ -217,6 +220,13 @@ func failed(class, what string, r JobResult) *BuildError {
 		e.Class, e.Text = "no-space", what+": no space left on device"
 	case r.Reason == "timeout" || r.Exit == 101:
 		e.Class, e.Text = "timeout", what+": it took too long"
+	case r.Reason == "oom-kill":
+		e.Class, e.Text = "killed", what+": the machine had not enough memory"
+	case r.Reason != "":
+		e.Class, e.Text = "killed", what+": it was killed"
+	case strings.Contains(tail, "daemon disconnected") || strings.Contains(tail, "cannot connect to socket") || strings.Contains(tail, "cannot connect to daemon"):
+		e.Class, e.Text = "daemon", what+": nix-daemon does not answer: "+firstError(tail)
+		e.Hint = "systemctl status nix-daemon"
 	default:
 		e.Text = what + ": " + firstError(tail)
 	}
