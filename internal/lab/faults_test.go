@@ -15,6 +15,7 @@ func TestBrokenAgent(t *testing.T) {
 		"stops": "/bin/sh -c 'kill -STOP $$$$'",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // they mostly wait for the guard
 			each(t, func(t *testing.T, release string) {
 				n := newNode(t, release)
 				before, err := n.h.Current(n.ctx)
