@@ -56,27 +56,11 @@ func (n *node) dies(d death) {
 	if d.bad {
 		c.Mode = "badunit"
 	}
-	commit := n.push(c, d.who+" dies "+d.phase)
-	cand := ""
-	n.until(d.who+" dies "+d.phase, func() bool {
-		for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(500 * time.Microsecond) {
-			at := n.state().Attempt
-			if d.phase == "building" {
-				if at == nil && strings.HasPrefix(n.status().Phase, "building "+d.who) && n.kill(d.who) {
-					return true
-				}
-				continue
-			}
-			if at == nil || at.Commit != commit || at.Phase != d.phase {
-				continue
-			}
-			cand = at.Candidate
-			if n.kill(d.who) {
-				return true
-			}
-		}
-		return false
-	})
+	commit, cand := "", ""
+	for struck := false; !struck; { // a phase can be over before it was seen
+		commit = n.push(c, d.who+" dies "+d.phase)
+		cand, struck = n.strike(d, commit)
+	}
 	if d.who == "power" {
 		if err := n.h.Start(n.ctx); err != nil {
 			n.t.Fatal(err)
@@ -102,6 +86,29 @@ func (n *node) dies(d death) {
 		n.t.Errorf("a good system is held: %s", q.Reason)
 	}
 	n.t.Logf("%s: %s", n.status().Sync, strings.Join(n.status().Why, "; "))
+}
+
+// strike kills in the phase of the commit's try. It is false when the try was over
+// before, and gives the candidate where there was one.
+func (n *node) strike(d death, commit string) (candidate string, struck bool) {
+	n.t.Helper()
+	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); time.Sleep(500 * time.Microsecond) {
+		switch at := n.state().Attempt; {
+		case at == nil && d.phase == "building":
+			if strings.HasPrefix(n.status().Phase, "building "+d.who) && n.kill(d.who) {
+				return "", true
+			}
+		case at == nil && candidate != "":
+			return candidate, false
+		case at == nil || at.Commit != commit:
+		case at.Phase == d.phase && n.kill(d.who):
+			return at.Candidate, true
+		default:
+			candidate = at.Candidate
+		}
+	}
+	n.t.Fatalf("never happened: %s dies %s", d.who, d.phase)
+	return "", false
 }
 
 // kill kills every process of the units, or the machine, and says whether there
