@@ -36,22 +36,27 @@ type command struct {
 
 func commands() map[string]*command {
 	return map[string]*command{
-		"run":          runCommand(),
-		"status":       statusCommand(),
-		"history":      historyCommand(),
-		"verify":       verifyCommand(),
-		"init":         initCommand(),
-		"sync":         requestCommand("sync"),
-		"retry":        requestCommand("retry"),
-		"suspend":      requestCommand("suspend"),
-		"resume":       requestCommand("resume"),
-		"rollback":     requestCommand("rollback"),
-		"trust":        trustCommand(),
-		"doctor":       doctorCommand(),
-		"check-config": checkCommand(),
-		"version":      versionCommand(),
-		"decide":       decideCommand(),
-		"fetch-child":  fetchChildCommand(),
+		"run":           runCommand(),
+		"status":        statusCommand(),
+		"history":       historyCommand(),
+		"verify":        verifyCommand(),
+		"init":          initCommand(),
+		"sync":          requestCommand("sync"),
+		"retry":         requestCommand("retry"),
+		"suspend":       requestCommand("suspend"),
+		"resume":        requestCommand("resume"),
+		"rollback":      requestCommand("rollback"),
+		"trust":         trustCommand(),
+		"doctor":        doctorCommand(),
+		"check-config":  checkCommand(),
+		"version":       versionCommand(),
+		"approve":       approveCommand(),
+		"endorse":       endorseCommand(),
+		"reset":         resetCommand(),
+		"rotate-signer": rotateCommand(),
+		"hook":          hookCommand(),
+		"decide":        decideCommand(),
+		"fetch-child":   fetchChildCommand(),
 	}
 }
 
@@ -67,6 +72,9 @@ const usage = `pullnode keeps a NixOS machine at the newest commit that you sign
   pullnode suspend [--for 2h], resume
   pullnode rollback [--to N]
   pullnode trust COMMIT     begin anew with this commit
+  pullnode approve          sign what a branch is at
+  pullnode endorse COMMIT   vouch for what a forge merged, on the deploy branch
+  pullnode rotate-signer, reset, hook
   pullnode doctor           try every part by itself
   pullnode check-config F   check a settings file
   pullnode version

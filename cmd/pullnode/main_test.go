@@ -23,7 +23,7 @@ import (
 // The test binary is the fetching child and the guard's decider, as the real one
 // is.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "fetch-child" || os.Args[1] == "decide") {
+	if len(os.Args) > 1 && (os.Args[1] == "fetch-child" || os.Args[1] == "decide" || os.Getenv("PULLNODE_TEST_MAIN") != "") {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
