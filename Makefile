@@ -18,6 +18,7 @@ lab-demo: go-check
 test: go-check
 	@sh .ci/needs test
 	$(GO) test ./...
+	GOEXPERIMENT=runtimesecret $(GO) test -run 'TestNoCopyOfTheKey|TestAgent' ./keysrc
 
 lint: go-check
 	VULNDB="$(VULNDB)" sh .ci/lint
@@ -37,7 +38,7 @@ eval: go-check
 	NIXPKGS="$(NIXPKGS)" SOPS_NIX="$(SOPS_NIX)" DISKO="$(DISKO)" DEPLOY_RS="$(DEPLOY_RS)" NIXOS_ANYWHERE="$(NIXOS_ANYWHERE)" $(GO) test -count=1 -v -timeout 60m ./nix
 
 build: go-check
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o pullnode ./cmd/pullnode
+	GOEXPERIMENT=runtimesecret CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o pullnode ./cmd/pullnode
 
 go-check:
 	@sh .ci/needs go

@@ -9,8 +9,6 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"filippo.io/age"
 )
 
 const (
@@ -24,9 +22,8 @@ const (
 
 // Agent holds the host's key and answers preflight and unwrap on a unix socket.
 // It never sends the key. It gets the key through its chain at the first
-// request that needs it and holds it until Release, or until Serve returns:
-// stopping the process is how the key is dropped. A failed search is not
-// remembered, so the next request searches again.
+// request that needs it and holds it as Hold says, at the longest until Serve
+// returns. A failed search is not remembered, so the next request searches again.
 //
 // It serves root alone, by the kernel's word on who connected. Root can have
 // anything decrypted while the key is held; that is what holding it for a short
@@ -43,10 +40,27 @@ type Agent struct {
 	// Log gets one line for every key acquired, request refused and file key
 	// given; nil is no log.
 	Log *slog.Logger
+	// Audit gets the same for machines to read; nil is none.
+	Audit *Audit
+	// Hold is how long the key is held; empty is HoldUptime.
+	Hold Hold
+	// Busy tells whether a try goes on; nil is never. Idle is how long nobody
+	// may ask before HoldActivation drops the key; zero is DefaultIdle.
+	Busy func() bool
+	Idle time.Duration
+	// Store keeps the key over a restart; nil is not.
+	Store *FDStore
+	// Held is a key to begin with, such as FDStore.Restore gives, or nil.
+	Held *Key
 
-	once   sync.Once
-	access chan struct{} // holds a token while nobody uses key
-	key    *Key          // nil until acquired
+	once    sync.Once
+	access  chan struct{} // holds a token while nobody uses what follows
+	key     *Key          // nil until acquired
+	kept    bool          // the key is in Store
+	since   time.Time     // when it was acquired
+	used    time.Time     // when it was last asked for
+	unwraps int
+	problem string
 }
 
 func (a *Agent) init() {
@@ -56,23 +70,32 @@ func (a *Agent) init() {
 		if a.Log == nil {
 			a.Log = slog.New(slog.DiscardHandler)
 		}
+		if a.Hold == "" {
+			a.Hold = HoldUptime
+		}
+		if a.Held != nil {
+			a.key, a.kept, a.since, a.used = a.Held, a.Store != nil, time.Now(), time.Now()
+			a.Held = nil
+		}
 	})
 }
 
 // Serve answers on l, which must be a unix listener, until ctx is done or l
 // fails. It then closes l and all connections, waits for what is in progress and
-// wipes the key. Its error is nil when ctx was done.
+// gives the key up: it is wiped, or lives on in Store until systemd sees a stop
+// that is no restart. Its error is nil when ctx was done.
 func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 	a.init()
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	// In this order: nobody may still use the key when it is wiped.
-	defer a.Release()
+	defer a.end()
 	defer wg.Wait()
 	defer cancel()
 	defer l.Close()
 	defer context.AfterFunc(ctx, func() { l.Close() })()
 
+	wg.Go(func() { a.janitor(ctx) })
 	free := make(chan struct{}, maxConns)
 	for {
 		conn, err := l.Accept()
@@ -98,10 +121,17 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 // Release wipes the key if one is held. The next request gets it anew.
 func (a *Agent) Release() {
 	a.init()
-	<-a.access
-	a.key.Wipe()
-	a.key = nil
-	a.access <- struct{}{}
+	a.locked(a.drop)
+}
+
+// end lets go of the key. Memory that is kept for a restart is not overwritten:
+// if this is no restart, systemd drops it, and the kernel clears it then.
+func (a *Agent) end() {
+	a.locked(func() {
+		if !a.kept {
+			a.drop()
+		}
+	})
 }
 
 // serve handles one connection.
@@ -114,6 +144,7 @@ func (a *Agent) serve(ctx context.Context, conn net.Conn) {
 	}
 	if err != nil {
 		log.Warn("refused to serve the key socket's peer", "err", err)
+		a.record(Event{Event: "refuse", PID: peer.pid, UID: peer.uid, Program: peer.program(), Error: err.Error()})
 		conn.SetDeadline(time.Now().Add(peerTimeout))
 		writeFrame(conn, response{Error: err.Error(), Class: classDenied})
 		return
@@ -131,7 +162,7 @@ func (a *Agent) serve(ctx context.Context, conn net.Conn) {
 			}
 			return
 		}
-		resp := a.answer(ctx, log, req)
+		resp := a.answer(ctx, log, peer, req)
 		conn.SetWriteDeadline(time.Now().Add(peerTimeout))
 		err := writeFrame(conn, resp)
 		clear(resp.FileKey)
@@ -139,74 +170,4 @@ func (a *Agent) serve(ctx context.Context, conn net.Conn) {
 			return
 		}
 	}
-}
-
-func (a *Agent) answer(ctx context.Context, log *slog.Logger, req request) response {
-	var resp response
-	var err error
-	switch {
-	case req.Verb == verbPreflight && req.Stanzas == nil:
-		err = a.withKey(ctx, log, func(k *Key) error {
-			resp.Results = Preflight(k.Identities(), req.Files)
-			resp.Recipients = k.Recipients()
-			return nil
-		})
-		log.Info("preflight", "files", len(req.Files), "err", err)
-	case req.Verb == verbUnwrap && req.Files == nil && len(req.Stanzas) > 0 && len(req.Stanzas) <= maxStanzas:
-		err = a.withKey(ctx, log, func(k *Key) error {
-			resp.FileKey, err = unwrap(k, req.Stanzas)
-			return err
-		})
-		log.Info("unwrap", "stanzas", len(req.Stanzas), "err", err)
-	default:
-		log.Warn("bad request on the key socket", "verb", clip(req.Verb))
-		return response{Error: fmt.Sprintf("no such request: %q", clip(req.Verb)), Class: classRequest}
-	}
-	if err != nil {
-		return response{Error: err.Error(), Class: classOf(err)}
-	}
-	return resp
-}
-
-// withKey runs use with the key, which is not wiped meanwhile. Requests wait
-// for one another: what they do takes microseconds, and one search for the key
-// is enough.
-func (a *Agent) withKey(ctx context.Context, log *slog.Logger, use func(*Key) error) error {
-	select {
-	case <-a.access:
-		defer func() { a.access <- struct{}{} }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if a.key == nil {
-		k, err := a.Keys.Fetch(ctx)
-		if err != nil {
-			return err
-		}
-		log.Info("acquired the key", "source", k.From(), "recipient", k.Recipient())
-		a.key = k
-	}
-	return use(a.key)
-}
-
-// unwrap gives the file key that the first fitting identity finds.
-func unwrap(k *Key, in []stanza) ([]byte, error) {
-	stanzas := make([]*age.Stanza, len(in))
-	for i, s := range in {
-		stanzas[i] = &age.Stanza{Type: s.Type, Args: s.Args, Body: s.Body}
-	}
-	for _, id := range k.Identities() {
-		fileKey, err := id.Unwrap(stanzas)
-		if errors.Is(err, age.ErrIncorrectIdentity) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if len(fileKey) != fileKeySize {
-			return nil, fmt.Errorf("file key has %d bytes, want %d", len(fileKey), fileKeySize)
-		}
-		return fileKey, nil
-	}
-	return nil, fmt.Errorf("the file is not encrypted for %s: %w", short(k.Recipient()), age.ErrIncorrectIdentity)
 }

@@ -46,13 +46,18 @@ type rig struct {
 
 func startAgent(t *testing.T, keys fetchFunc) rig {
 	t.Helper()
+	return startAgentWith(t, &keysrc.Agent{Keys: keys})
+}
+
+func startAgentWith(t *testing.T, a *keysrc.Agent) rig {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "age.sock")
 	l, err := keysrc.Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	log := &lockedBuffer{}
-	a := &keysrc.Agent{Keys: keys, OwnUser: true, Log: slog.New(slog.NewTextHandler(log, nil))}
+	a.OwnUser, a.Log = true, slog.New(slog.NewTextHandler(log, nil))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Serve(ctx, l) }()

@@ -117,7 +117,7 @@ func (c Chain) Fetch(ctx context.Context) (*Key, error) {
 			k.Wipe()
 			return nil, fmt.Errorf("%s: %w: its public half is %s, the settings pin %s", s.Name(), ErrWrongKey, got, short(c.Recipient))
 		}
-		k.held().from = s.Name()
+		k.held().setFrom(s.Name())
 		return k, nil
 	}
 	return nil, none

@@ -66,6 +66,18 @@ func (c Client) Unwrap(ctx context.Context, stanzas []*age.Stanza) ([]byte, erro
 	return resp.FileKey, nil
 }
 
+// Holding says what the agent holds, without making it look for the key.
+func (c Client) Holding(ctx context.Context) (Holding, error) {
+	resp, err := c.ask(ctx, request{Verb: verbState})
+	if err != nil {
+		return Holding{}, err
+	}
+	if resp.State == nil {
+		return Holding{}, errors.New("key agent gave no state")
+	}
+	return *resp.State, nil
+}
+
 // Identity gives the agent's key as an identity for age.Decrypt, bounded by ctx.
 func (c Client) Identity(ctx context.Context) age.Identity { return remoteIdentity{c, ctx} }
 

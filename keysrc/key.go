@@ -1,11 +1,11 @@
 package keysrc
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -41,10 +41,12 @@ func (k *Key) held() *keyring {
 	return k.ring()
 }
 
+// keyring keeps the text of identities in locked memory and parses it anew for
+// each use, or lends identities that live in a device.
 type keyring struct {
+	text       *locked // nil with a device
 	mu         sync.Mutex
-	secret     []byte
-	ids        []age.Identity
+	device     []age.Identity // nil without one, and when wiped
 	recipients []string
 	from       string
 }
@@ -54,51 +56,23 @@ type keyring struct {
 // known. Its errors name a line and never quote it. The bytes are copied; the
 // caller clears its own.
 func ParseKey(raw []byte) (*Key, error) {
-	if len(raw) > keyLimit {
-		return nil, fmt.Errorf("identity file is over %d bytes", keyLimit)
+	recipients, err := publicHalves(raw)
+	if err != nil {
+		return nil, err
 	}
-	in := &keyring{}
-	n := 0
-	for line := range bytes.Lines(raw) {
-		n++
-		line = bytes.TrimSpace(line)
-		if len(line) == 0 || line[0] == '#' {
-			continue
-		}
-		if bytes.HasPrefix(line, []byte("AGE-PLUGIN-")) {
-			return nil, fmt.Errorf("line %d names an age plugin, want the identity itself (AGE-SECRET-KEY-...)", n)
-		}
-		// Line by line, because age's own error for a whole file may quote
-		// characters of the key.
-		ids, err := age.ParseIdentities(bytes.NewReader(line))
-		if err != nil || len(ids) != 1 {
-			return nil, fmt.Errorf("line %d is not an age identity", n)
-		}
-		pub, err := publicHalf(ids[0])
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
-		in.ids = append(in.ids, ids[0])
-		in.recipients = append(in.recipients, pub)
+	text, err := newLocked(raw, "")
+	if err != nil {
+		return nil, err
 	}
-	switch {
-	case len(in.ids) == 0:
-		return nil, errors.New("holds no age identity")
-	case len(in.ids) > maxIDs:
-		return nil, fmt.Errorf("holds %d identities, at most %d are read", len(in.ids), maxIDs)
-	}
-	in.secret = bytes.Clone(raw)
-	return &Key{func() *keyring { return in }}, nil
+	return newKey(&keyring{text: text, recipients: recipients}), nil
 }
 
-func publicHalf(id age.Identity) (string, error) {
-	switch id := id.(type) {
-	case *age.X25519Identity:
-		return id.Recipient().String(), nil
-	case *age.HybridIdentity:
-		return id.Recipient().String(), nil
+// newKey makes a key that is wiped at the latest when nobody has it any more.
+func newKey(in *keyring) *Key {
+	if in.text != nil {
+		runtime.AddCleanup(in, (*locked).free, in.text)
 	}
-	return "", errors.New("this kind of age identity has no known public half")
+	return &Key{func() *keyring { return in }}
 }
 
 // Recipient gives the public half ("age1...") of the first identity, or "" for
@@ -140,19 +114,38 @@ func (k *Key) Identities() []age.Identity {
 	return ids
 }
 
-// Wipe overwrites the key's text and drops the identities; it may be called
-// more than once. Copies that age made while parsing are left to the garbage
-// collector: they are unreachable, not overwritten.
+// setFrom notes the source, also where a restart of the process finds it.
+func (in *keyring) setFrom(name string) {
+	in.from = name
+	if in.text != nil {
+		in.text.use(func(text []byte) error {
+			in.text.put(text, name)
+			return nil
+		})
+	}
+}
+
+// Memory says what the key is held in; "" when it lives in a device.
+func (k *Key) Memory() Memory {
+	if in := k.held(); in != nil && in.text != nil {
+		return in.text.kind
+	}
+	return ""
+}
+
+// Wipe overwrites the key's text and drops what lives in a device; it may be
+// called more than once.
 func (k *Key) Wipe() {
 	in := k.held()
 	if in == nil {
 		return
 	}
+	if in.text != nil {
+		in.text.free()
+	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	clear(in.secret)
-	clear(in.ids)
-	in.secret, in.ids = nil, nil
+	in.device = nil
 }
 
 // writeTo writes the identity file's text. Only a Handoff may: it is the one
@@ -162,13 +155,13 @@ func (k *Key) writeTo(w io.Writer) error {
 	if in == nil {
 		return errWiped
 	}
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.secret == nil {
-		return errWiped
+	if in.text == nil {
+		return fmt.Errorf("the key of %s cannot leave its device; set keys.handoff to \"plugin\"", in.from)
 	}
-	_, err := w.Write(in.secret)
-	return err
+	return in.text.use(func(text []byte) error {
+		_, err := w.Write(text)
+		return err
+	})
 }
 
 // String gives "[redacted]".
@@ -189,29 +182,6 @@ func (Key) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), 
 
 // MarshalText gives "[redacted]", for encodings other than JSON.
 func (Key) MarshalText() ([]byte, error) { return []byte(redacted), nil }
-
-// identity is one identity of a key. age's own types print the secret; this
-// one does not, for the reason given at Key.ring, and obeys Wipe.
-type identity func() (*keyring, int)
-
-// Unwrap is age.Identity's.
-func (i identity) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
-	in, n := i()
-	in.mu.Lock()
-	var id age.Identity
-	if n < len(in.ids) {
-		id = in.ids[n]
-	}
-	in.mu.Unlock()
-	if id == nil {
-		return nil, errWiped
-	}
-	return id.Unwrap(stanzas)
-}
-
-// Format keeps the secret out of every print, MarshalText out of every encoding.
-func (identity) Format(f fmt.State, _ rune)   { io.WriteString(f, redacted) }
-func (identity) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // short gives enough of a recipient to know it by: a post-quantum one has
 // 1,959 characters.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -34,6 +35,15 @@ func peerOf(conn net.Conn) (peer, error) {
 		return peer{}, credErr
 	}
 	return peer{int(cred.Pid), int(cred.Uid)}, nil
+}
+
+// program is what the kernel calls the peer now; it may have ended.
+func (p peer) program() string {
+	comm, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/comm")
+	if err != nil {
+		return ""
+	}
+	return clip(strings.TrimSpace(string(comm)))
 }
 
 func (p peer) allowed(ownUser bool) error {

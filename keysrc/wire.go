@@ -20,11 +20,12 @@ import (
 // recipient each (5 kB).
 const frameLimit = 8 << 20
 
-// The two verbs. There is deliberately none that gives, names or drops the
-// identity: the keys process drops it when it is stopped.
+// The verbs. There is deliberately none that gives or drops the identity: the
+// keys process drops it by itself, or when it is stopped.
 const (
 	verbPreflight = "preflight"
 	verbUnwrap    = "unwrap"
+	verbState     = "state" // asks no source
 )
 
 type request struct {
@@ -47,6 +48,7 @@ type response struct {
 	Results    []Result `json:"results,omitempty"`    // preflight
 	Recipients []string `json:"recipients,omitempty"` // preflight: public halves of the key
 	FileKey    []byte   `json:"fileKey,omitempty"`    // unwrap: opens one file, not the identity
+	State      *Holding `json:"state,omitempty"`      // state
 }
 
 // class carries over the socket what errors.Is must find on its other side.

@@ -60,6 +60,10 @@ type Settings struct {
 	// Handoff names the unit that must run while a switch or the guard does,
 	// such as pullnode-handoff.service; empty when there is none.
 	Handoff string
+	// Hold names the unit that must run from before the switch until the try is
+	// committed or its revert has ended, such as pullnode-hold.service; empty
+	// when there is none.
+	Hold string
 	// Patience is how long a systemd that does not answer is asked again before
 	// the truth counts as unknown; 15 s when zero. A daemon-reexec takes about
 	// one second.

@@ -68,13 +68,19 @@ func (s *System) asPID1Child(what, record string, limit time.Duration) []dbus.Pr
 	}
 }
 
-// withHandoff lets the handed-over key live exactly as long as somebody who
-// needs it runs.
+// withHandoff lets the handed-over or held key live exactly as long as somebody
+// who needs it runs.
 func (s *System) withHandoff(props []dbus.Property) []dbus.Property {
-	if s.Handoff == "" {
+	var units []string
+	for _, u := range []string{s.Handoff, s.Hold} {
+		if u != "" {
+			units = append(units, u)
+		}
+	}
+	if units == nil {
 		return props
 	}
-	return append(props, prop("Wants", []string{s.Handoff}), prop("After", []string{s.Handoff}))
+	return append(props, prop("Wants", units), prop("After", units))
 }
 
 func (s *System) switchProps(id, toplevel string) []dbus.Property {
@@ -113,6 +119,9 @@ func (s *System) guardProps(id, old string, at time.Duration) (timerProps, servi
 		prop("CollectMode", "inactive-or-failed"),
 		prop("IgnoreOnIsolate", true),
 	}, end...)
+	if s.Hold != "" {
+		timerProps = append(timerProps, prop("Wants", []string{s.Hold}))
+	}
 	service = append(s.asPID1Child("pullnode: go back to "+old, "guard-"+id, s.SwitchMax), end...)
 	service = append(service,
 		prop("TimeoutStartUSec", usec(2*time.Minute)),

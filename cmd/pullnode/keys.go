@@ -8,9 +8,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 
 	"pullnode/activate"
 	"pullnode/internal/agent"
@@ -20,7 +22,8 @@ import (
 )
 
 const (
-	keySocket   = "/run/pullnode-keys/age.sock"
+	keySocket   = keysrc.DefaultSocket
+	holdUnit    = "pullnode-hold.service"
 	handoffUnit = "pullnode-handoff.service"
 	// proveTimeout is how long the keys process may take to get the key and try
 	// every file.
@@ -51,9 +54,33 @@ func keysProcess(ctx context.Context, c *config.Config) error {
 	if l == nil {
 		return hint(errors.New("systemd passed no socket: this process is started by its unit only"), "sudo systemctl start pullnode-keys.socket")
 	}
-	a := keysrc.Agent{Keys: ch, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))}
+	// No core dump of this process, whoever starts it.
+	if err := noDumps(); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	a := keysrc.Agent{Keys: ch, Log: log, Hold: keysrc.Hold(c.Keys.Hold), Busy: keysrc.FileExists(keysrc.HoldFile), Store: &keysrc.FDStore{}}
+	if dir := os.Getenv("LOGS_DIRECTORY"); dir != "" {
+		a.Audit = &keysrc.Audit{Path: filepath.Join(dir, "audit.jsonl")}
+	}
+	if a.Held, err = a.Store.Restore(ch.Recipient); err != nil {
+		// The sources are asked anew; who has swapped a key is told there.
+		log.Warn("lost the key over the restart", "err", err)
+	}
 	daemon.SdNotify(false, daemon.SdNotifyReady)
 	return a.Serve(ctx, l)
+}
+
+// noDumps keeps this process out of core dumps, and from the eyes of other
+// processes that are not root.
+func noDumps() error {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("forbid core dumps: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("forbid core dumps: %w", err)
+	}
+	return nil
 }
 
 // handoffCommand is pullnode-handoff.service: "start" gets the key by the chain

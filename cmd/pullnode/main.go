@@ -11,7 +11,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
+
+	"pullnode/keysrc"
 )
 
 // Exit statuses of every command.
@@ -22,7 +25,13 @@ const (
 	exitNotWell = 3 // the command worked and the node is not well
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	// The age plugin is a link to this program.
+	if filepath.Base(os.Args[0]) == keysrc.PluginProgram {
+		os.Exit(keysrc.Plugin(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // command is one verb: one file each.
 type command struct {
@@ -76,6 +85,8 @@ const usage = `pullnode keeps a NixOS machine at the newest commit that you sign
   pullnode endorse COMMIT   vouch for what a forge merged, on the deploy branch
   pullnode rotate-signer, reset, hook
   pullnode doctor           try every part by itself
+  pullnode key show         what the keys process holds
+  pullnode key test         ask every source of the key by itself
   pullnode check-config F   check a settings file
   pullnode version
 
@@ -89,6 +100,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 || args[0] == "help" || args[0] == "--help" || args[0] == "-h" {
 		fmt.Fprint(stdout, usage)
 		return exitOK
+	}
+	if len(args) > 1 {
+		name := args[0] + " " + args[1]
+		if c, ok := keyCommands()[name]; ok {
+			return report(stderr, c.call(ctx, name, args[2:], stdout))
+		}
 	}
 	c, ok := commands()[args[0]]
 	if !ok {

@@ -47,6 +47,7 @@ func unitCommands() map[string]*command {
 		"sync-daemon": configCommand(syncDaemon),
 		"keys":        configCommand(keysProcess),
 		"handoff":     handoffCommand(),
+		"hold":        holdCommand(),
 		"lifeline":    lifelineCommand(),
 	}
 }

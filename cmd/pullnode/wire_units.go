@@ -42,6 +42,9 @@ func installed(c *config.Config, path string, log *slog.Logger) (*agent.Agent, e
 	if c.Keys.HandsOver() {
 		settings.Handoff = handoffUnit
 	}
+	if len(c.Keys.Sources) > 0 {
+		settings.Hold = holdUnit
+	}
 	sys, err := systemd.New(settings)
 	if err != nil {
 		return nil, err

@@ -86,9 +86,13 @@ type Keys struct {
 	Sources   []json.RawMessage `json:"sources,omitempty"`
 	Recipient string            `json:"recipient,omitempty"` // the public half that must come out, "age1…"
 	Files     []string          `json:"files,omitempty"`     // SOPS files to prove beside secrets/<host>* and hosts/<host>/
-	// Handoff is how a switch gets the identity: "file", the default, as a file
-	// on a ramfs while it runs; "none", not at all.
+	// Handoff is how a switch gets the identity: "plugin", the default, not at
+	// all, but the age plugin asks the keys process; "file", as a file on a
+	// ramfs while the switch runs.
 	Handoff string `json:"handoff,omitempty"`
+	// Hold is how long the keys process keeps the identity: "activation", the
+	// default, until nobody needs it any more; "uptime", until it is stopped.
+	Hold string `json:"hold,omitempty"`
 }
 
 // HandsOver says whether the identity is handed over as a file.
@@ -172,7 +176,8 @@ func (c *Config) defaults() {
 	}
 	set(&c.Branch, "main")
 	set(&c.Operation, Switch)
-	set(&c.Keys.Handoff, "file")
+	set(&c.Keys.Handoff, "plugin")
+	set(&c.Keys.Hold, "activation")
 	set(&c.Schedule.Interval, Duration(5*time.Minute))
 	set(&c.Schedule.Jitter, c.Schedule.Interval/5)
 	set(&c.Health.Settle, Duration(10*time.Second))

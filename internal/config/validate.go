@@ -93,8 +93,16 @@ func (c *Config) problems() (errs []error) {
 			bad("health.allowRestarts", "want the full name of a service, like \"web.service\", got %q", name)
 		}
 	}
-	if handoffs := []string{"file", "none"}; !slices.Contains(handoffs, c.Keys.Handoff) {
-		bad("keys.handoff", "unknown way %q%s (one of %s)", c.Keys.Handoff, registry.DidYouMean(c.Keys.Handoff, handoffs), strings.Join(handoffs, ", "))
+	for _, f := range []struct {
+		field, got string
+		known      []string
+	}{
+		{"keys.handoff", c.Keys.Handoff, []string{"plugin", "file"}},
+		{"keys.hold", c.Keys.Hold, []string{"activation", "uptime"}},
+	} {
+		if !slices.Contains(f.known, f.got) {
+			bad(f.field, "unknown way %q%s (one of %s)", f.got, registry.DidYouMean(f.got, f.known), strings.Join(f.known, ", "))
+		}
 	}
 	for i, t := range c.Lifeline.Targets {
 		if _, _, err := net.SplitHostPort(t); err != nil {

@@ -46,7 +46,7 @@ type keyNode struct {
 // keyed gives a system with the units of the keys and one that needs the key.
 func (n *keyNode) keyed(gen string, more map[string]string) Config {
 	u := map[string]string{}
-	for _, name := range []string{"pullnode.service", "pullnode-sync.service", "pullnode-dirs.service", "pullnode-keys.service", "pullnode-keys.socket", "pullnode-handoff.service"} {
+	for _, name := range []string{"pullnode.service", "pullnode-sync.service", "pullnode-dirs.service", "pullnode-keys.service", "pullnode-keys.socket", "pullnode-handoff.service", "pullnode-hold.service"} {
 		raw, err := units.Files.ReadFile(name)
 		if err != nil {
 			n.t.Fatal(err)
@@ -247,7 +247,7 @@ func newKeyNode(t *testing.T, release string) *keyNode {
 		"schedule":     map[string]any{"interval": "1s", "jitter": "1ms"},
 		"health":       map[string]any{"settle": "500ms", "window": "5s", "interval": "500ms", "successes": 2},
 		"lifeline":     map[string]any{"window": "10s"},
-		"keys": map[string]any{"recipient": n.id.Recipient().String(), "sources": []any{
+		"keys": map[string]any{"handoff": "file", "recipient": n.id.Recipient().String(), "sources": []any{
 			map[string]any{"type": "file", "path": keyFile}, map[string]any{"type": "credential", "name": "host.age"}}}})
 	if err := n.h.Write(credential, []byte(n.id.String()+"\n")); err != nil {
 		t.Fatal(err)

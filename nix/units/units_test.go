@@ -12,7 +12,7 @@ import (
 func all(t *testing.T) map[string]string {
 	t.Helper()
 	names, err := fs.Glob(Files, "*")
-	if err != nil || len(names) != 6 {
+	if err != nil || len(names) != 7 {
 		t.Fatalf("%v, %v", names, err)
 	}
 	units := map[string]string{}
@@ -63,7 +63,10 @@ func TestPromises(t *testing.T) {
 			"ReadWritePaths=/nix/var/nix/profiles /nix/var/nix/gcroots/pullnode /nix/var/pullnode"},
 		"pullnode-sync.service": {"DynamicUser=yes", "StateDirectory=pullnode-sync", "CapabilityBoundingSet=", "X-StopIfChanged=false"},
 		"pullnode-keys.socket":  {"SocketMode=0600"},
-		"pullnode-keys.service": {"Type=notify", "Restart=always", "X-StopIfChanged=false"},
+		"pullnode-keys.service": {"Type=notify", "Restart=always", "X-StopIfChanged=false", "FileDescriptorStoreMax=1",
+			"LimitCORE=0", "MemorySwapMax=0", "DefaultDependencies=no"},
+		"pullnode-hold.service": {"StopWhenUnneeded=yes", "RemainAfterExit=yes", "DefaultDependencies=no",
+			"X-RestartIfChanged=false", "X-StopOnRemoval=false"},
 		"pullnode-handoff.service": {"StopWhenUnneeded=yes", "RemainAfterExit=yes", "DefaultDependencies=no",
 			"X-RestartIfChanged=false", "X-StopOnRemoval=false"},
 	} {
