@@ -35,6 +35,10 @@ func PluginIdentity(socket string) string {
 // DefaultSocket is where the keys process of an installed host listens.
 const DefaultSocket = "/run/pullnode-keys/age.sock"
 
+// PluginFile is an age identity file with the plugin's identity, which
+// pullnode-keys.socket makes on an installed host.
+const PluginFile = "/run/pullnode-keys/age-plugin.txt"
+
 // Plugin is the program age-plugin-pullnode: it speaks age's plugin protocol on
 // in and out, with the arguments that age gives, and passes what it is asked to
 // the keys process. It gives the exit status.

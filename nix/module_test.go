@@ -186,9 +186,10 @@ func TestAssertions(t *testing.T) {
 func TestSopsWiring(t *testing.T) {
 	m := evalModule(t)
 	for name, want := range map[string]string{
-		"sopsUntouched": `{"age":{"keyFile":null,"sshKeyPaths":["/etc/ssh/ssh_host_ed25519_key"]},"gnupg":{"sshKeyPaths":["/etc/ssh/ssh_host_rsa_key"]}}`,
-		"sopsWired":     `{"age":{"keyFile":"/run/pullnode-handoff/age.key","sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]}}`,
-		"sopsOwn":       `{"age":{"keyFile":"/var/lib/own.age","sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]}}`,
+		"sopsUntouched": `{"age":{"keyFile":null,"plugins":[],"sshKeyPaths":["/etc/ssh/ssh_host_ed25519_key"]},"gnupg":{"sshKeyPaths":["/etc/ssh/ssh_host_rsa_key"]}}`,
+		"sopsWired":     `{"age":{"keyFile":"/run/pullnode-keys/age-plugin.txt","plugins":["pullnode"],"sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]}}`,
+		"sopsFile":      `{"age":{"keyFile":"/run/pullnode-handoff/age.key","plugins":[],"sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]}}`,
+		"sopsOwn":       `{"age":{"keyFile":"/var/lib/own.age","plugins":["pullnode"],"sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]}}`,
 		"minimal":       `null`,
 	} {
 		if got := string(m.Cases[name].Sops); got != want {

@@ -27,10 +27,12 @@ buildGoModule (finalAttrs: {
 
   # The hash of what `go mod vendor` writes. TestVendorHash computes it anew and
   # says which line to write here after go.mod was changed.
-  vendorHash = "sha256-ZT/p1sNHqWKH6jod1tITdbDb+9aq2oB6Dffouboohfw=";
+  vendorHash = "sha256-dLd5dSe2I9NtpAUIDUYl14Eem4aQopb8oryRskno7XA=";
 
   subPackages = [ "cmd/pullnode" ];
   env.CGO_ENABLED = if static then 0 else 1;
+  # Copies of a key that are made while it is used are overwritten at once.
+  env.GOEXPERIMENT = "runtimesecret";
   ldflags = [
     "-s"
     "-w"
@@ -40,6 +42,7 @@ buildGoModule (finalAttrs: {
   doCheck = false;
 
   postInstall = ''
+    ln -s pullnode $out/bin/age-plugin-pullnode
     mkdir -p $out/lib/systemd/system
     for unit in nix/units/*.service nix/units/*.socket; do
       substitute "$unit" "$out/lib/systemd/system/''${unit##*/}" \

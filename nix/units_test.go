@@ -20,6 +20,7 @@ var exposure = map[string]int{
 	"pullnode-dirs":    30,
 	"pullnode-keys":    30,
 	"pullnode-handoff": 90, // must not have a mount namespace; see the unit
+	"pullnode-hold":    70, // likewise
 }
 
 // render writes the units as a machine of this configuration has them: the files

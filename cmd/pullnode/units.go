@@ -11,6 +11,7 @@ import (
 	"pullnode/activate/health"
 	"pullnode/activate/systemd"
 	"pullnode/internal/config"
+	"pullnode/keysrc"
 	"pullnode/sync/fetch"
 )
 
@@ -48,6 +49,9 @@ func unitCommands() map[string]*command {
 		"keys":        configCommand(keysProcess),
 		"handoff":     handoffCommand(),
 		"hold":        holdCommand(),
+		"plugin-file": {run: func(context.Context, []string, io.Writer) error {
+			return os.WriteFile(keysrc.PluginFile, []byte(keysrc.PluginIdentity("")+"\n"), 0o600)
+		}},
 		"lifeline":    lifelineCommand(),
 	}
 }

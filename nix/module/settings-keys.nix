@@ -27,12 +27,24 @@ in
     };
     handoff = mkOption {
       type = types.enum [
+        "plugin"
         "file"
-        "none"
       ];
-      default = "file";
-      example = "none";
-      description = "How a switch gets the identity: as a file in memory while it runs, or not at all.";
+      default = "plugin";
+      example = "file";
+      description = ''
+        How programs get at what is encrypted for this host: the age plugin asks the keys
+        process, or the identity is a file in memory while a switch runs.
+      '';
+    };
+    hold = mkOption {
+      type = types.enum [
+        "activation"
+        "uptime"
+      ];
+      default = "activation";
+      example = "uptime";
+      description = "How long the keys process keeps the identity: until nobody needs it, or until it is stopped.";
     };
   };
 }

@@ -9,14 +9,23 @@
 
 let
   cfg = config.services.pullnode;
-  handsOver =
-    cfg.enable && cfg.settings.keys.sources != [ ] && cfg.settings.keys.handoff == "file";
+  wired = cfg.enable && cfg.settings.keys.sources != [ ];
+  byPlugin = cfg.settings.keys.handoff == "plugin";
 in
 {
   config = lib.optionalAttrs (options ? sops) {
-    sops = lib.mkIf handsOver {
-      age.keyFile = lib.mkDefault "/run/pullnode-handoff/age.key";
-      age.sshKeyPaths = lib.mkDefault [ ];
+    sops = lib.mkIf wired {
+      age = {
+        # The first holds no secret: it tells age to ask the keys process.
+        keyFile = lib.mkDefault (
+          if byPlugin then "/run/pullnode-keys/age-plugin.txt" else "/run/pullnode-handoff/age.key"
+        );
+        sshKeyPaths = lib.mkDefault [ ];
+      }
+      # Versions of sops-nix without it cannot use a plugin; take "file" there.
+      // lib.optionalAttrs (options.sops.age ? plugins) {
+        plugins = lib.mkIf byPlugin [ cfg.package ];
+      };
       gnupg.sshKeyPaths = lib.mkDefault [ ];
     };
   };

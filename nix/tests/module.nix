@@ -87,6 +87,7 @@ let
   };
   sops.options.sops = {
     age.keyFile = option (lib.types.nullOr lib.types.str) null;
+    age.plugins = option (lib.types.listOf lib.types.anything) [ ];
     age.sshKeyPaths = option (lib.types.listOf lib.types.str) [ "/etc/ssh/ssh_host_ed25519_key" ];
     gnupg.sshKeyPaths = option (lib.types.listOf lib.types.str) [ "/etc/ssh/ssh_host_rsa_key" ];
   };
@@ -124,7 +125,8 @@ let
       inherit (c.systemd) services sockets;
       packages = map (p: p.name) c.environment.systemPackages;
       nixSettings = c.nix.settings;
-      sops = c.sops or null;
+      sops =
+        if c ? sops then c.sops // { age = c.sops.age // { plugins = map (p: p.name) c.sops.age.plugins; }; } else null;
     };
   refused = modules: !(b.tryEval (b.deepSeq (result modules) true)).success;
 
@@ -174,6 +176,10 @@ in
     sopsWired = result [
       sops
       (with' keySettings)
+    ];
+    sopsFile = result [
+      sops
+      (with' (keySettings // { keys = keySettings.keys // { handoff = "file"; }; }))
     ];
     sopsOwn = result [
       sops

@@ -62,7 +62,7 @@ func TestPromises(t *testing.T) {
 			"RestrictAddressFamilies=AF_UNIX", "PrivateNetwork=yes", "ProtectSystem=strict", "RuntimeDirectoryPreserve=yes",
 			"ReadWritePaths=/nix/var/nix/profiles /nix/var/nix/gcroots/pullnode /nix/var/pullnode"},
 		"pullnode-sync.service": {"DynamicUser=yes", "StateDirectory=pullnode-sync", "CapabilityBoundingSet=", "X-StopIfChanged=false"},
-		"pullnode-keys.socket":  {"SocketMode=0600"},
+		"pullnode-keys.socket":  {"SocketMode=0600", "DefaultDependencies=no", "ExecStartPost=pullnode plugin-file"},
 		"pullnode-keys.service": {"Type=notify", "Restart=always", "X-StopIfChanged=false", "FileDescriptorStoreMax=1",
 			"LimitCORE=0", "MemorySwapMax=0", "DefaultDependencies=no"},
 		"pullnode-hold.service": {"StopWhenUnneeded=yes", "RemainAfterExit=yes", "DefaultDependencies=no",
