@@ -52,7 +52,7 @@ func unitCommands() map[string]*command {
 		"plugin-file": {run: func(context.Context, []string, io.Writer) error {
 			return os.WriteFile(keysrc.PluginFile, []byte(keysrc.PluginIdentity("")+"\n"), 0o600)
 		}},
-		"lifeline":    lifelineCommand(),
+		"lifeline": lifelineCommand(),
 	}
 }
 
