@@ -211,3 +211,7 @@ func wantErr(t *testing.T, err error, want string) {
 		t.Errorf("error is %v, want one with %q", err, want)
 	}
 }
+
+func openRaw(raw string) (keysrc.Chain, error) {
+	return keysrc.OpenAll([]json.RawMessage{json.RawMessage(raw)})
+}

@@ -44,6 +44,17 @@ let
       lib.filterAttrs (_: c: c.encrypted == encrypted) cfg.credentials
     );
 
+  hasSource = type: lib.any (s: s.type or null == type) settings.keys.sources;
+
+  # What the keys process may do beyond its unit file depends on its sources.
+  sourceRights = lib.mkIf (hasSource "usb") {
+    serviceConfig = {
+      CapabilityBoundingSet = [ "CAP_SYS_ADMIN" ];
+      SystemCallFilter = [ "@mount" ];
+      DeviceAllow = [ "block-* r" ];
+    };
+  };
+
   # Both units read the key sources; see docs/keys.md.
   keyCredentials = {
     serviceConfig = lib.mkMerge [
@@ -103,6 +114,7 @@ in
 
     systemd.services.pullnode-keys = lib.mkMerge [
       keyCredentials
+      sourceRights
       { restartTriggers = [ cfg.settingsFile ]; }
     ];
 
