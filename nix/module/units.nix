@@ -44,7 +44,7 @@ let
       lib.filterAttrs (_: c: c.encrypted == encrypted) cfg.credentials
     );
 
-  hasSource = type: lib.any (s: s.type or null == type) settings.keys.sources;
+  hasSource = type: builtins.any (s: s.type or null == type) settings.keys.sources;
 
   # What the keys process may do beyond its unit file depends on its sources.
   sourceRights = lib.mkIf (hasSource "usb") {
