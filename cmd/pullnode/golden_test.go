@@ -233,3 +233,16 @@ func TestHelpGolden(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// Every command that people type and that prints has --json.
+func TestEveryCommandHasJSON(t *testing.T) {
+	for name, c := range commands() {
+		fs := flag.NewFlagSet(name, flag.ContinueOnError)
+		if c.flags != nil {
+			c.flags(fs)
+		}
+		if c.short != "" && name != "run" && fs.Lookup("json") == nil {
+			t.Errorf("%s has no --json", name)
+		}
+	}
+}

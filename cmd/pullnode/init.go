@@ -2,18 +2,14 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -24,179 +20,195 @@ import (
 
 func initCommand() *command {
 	var dir, recovery string
-	return &command{args: "[--repo DIR] [--recovery-key FILE|none]", short: "make a repository that nodes can trust",
+	var asJSON bool
+	return &command{args: "[--repo DIR] [--recovery-key FILE|none] [--json]", short: "make a repository that nodes can trust",
 		flags: func(fs *flag.FlagSet) {
 			fs.StringVar(&dir, "repo", ".", "the configuration repository")
 			fs.StringVar(&recovery, "recovery-key", "", "write an offline recovery key here; none declines without asking")
+			jsonFlag(fs, &asJSON)
 		},
 		run: func(ctx context.Context, _ []string, out io.Writer) error {
-			i := &initializer{ctx: ctx, out: out, in: bufio.NewReader(os.Stdin), recovery: recovery}
+			i := &initializer{ctx: ctx, in: bufio.NewReader(os.Stdin), say: out, recovery: recovery}
+			if asJSON {
+				i.say = os.Stderr // questions and warnings: out is for a program
+			}
 			top, err := gitIn(ctx, dir, "rev-parse", "--show-toplevel")
-			if err != nil {
-				return hint(fmt.Errorf("%s is not a Git repository", dir), "git init -b main "+dir)
+			if err != nil || top == "" {
+				return hint(fmt.Errorf("%s is not a Git repository with a work tree", dir), "git init -b main "+dir)
 			}
 			i.dir = top
-			return i.run()
+			made, err := i.run()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(out, made)
+			}
+			return made.print(out)
 		}}
 }
 
+// introduced is what init gives to whoever sets up the nodes.
+type introduced struct {
+	Introduction string   `json:"introduction"`
+	Signers      []string `json:"signers"` // "principal SHA256:…", in the order of the file
+	URL          string   `json:"url"`     // of the remote origin, or an example
+	RecoveryKey  string   `json:"recoveryKey,omitempty"`
+	Again        bool     `json:"again,omitempty"` // it was made earlier; nothing was changed
+}
+
+func (m introduced) print(out io.Writer) error {
+	if m.Again {
+		fmt.Fprintln(out, "This repository is introduced already; nothing was changed.")
+	}
+	fmt.Fprintf(out, "\nOn each node:\n\n  services.pullnode = {\n    enable = true;\n    settings = {\n      url = %q;\n      introduction = %q;\n", m.URL, m.Introduction)
+	if m.RecoveryKey != "" {
+		fmt.Fprintf(out, "      recoveryKey = %q;\n", m.RecoveryKey)
+	}
+	_, err := fmt.Fprintf(out, "    };\n  };\n\nNow: git push, and pullnode verify\n")
+	return err
+}
+
+// initializer asks everything first and changes the repository only then, so that
+// whoever stops in the middle finds it as it was.
 type initializer struct {
 	ctx      context.Context
 	dir      string
-	out      io.Writer
+	say      io.Writer
 	in       *bufio.Reader
 	recovery string
 }
 
-func (i *initializer) run() error {
+func (i *initializer) run() (introduced, error) {
+	path := filepath.Join(i.dir, sync.SignersPath)
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return introduced{}, err
+	}
+	if m, ok := i.earlier(old); ok {
+		return m, nil
+	}
 	pub, who, err := i.signingKey()
 	if err != nil {
-		return err
+		return introduced{}, err
 	}
-	path := filepath.Join(i.dir, sync.SignersPath)
-	if _, err := os.Stat(path); err == nil {
-		return hint(fmt.Errorf("%s is there already", sync.SignersPath), "the repository has an introduction; pullnode verify checks it")
+	text, err := i.signers(old, who, pub)
+	if err != nil {
+		return introduced{}, err
 	}
-	line := fmt.Sprintf("%s namespaces=\"git\" %s", who, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(pub))))
-	if _, err := sync.ParseSigners([]byte(line + "\n")); err != nil {
-		return err
+	list, err := sync.ParseSigners(text)
+	if err != nil {
+		return introduced{}, err
 	}
-	if err := i.offerSigning(); err != nil {
-		return err
+	always := i.offerSigning()
+	recovery, file, err := i.offerRecovery()
+	if err != nil {
+		return introduced{}, err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	if err := durable.WriteFile(path, []byte(line+"\n"), 0o644); err != nil {
-		return err
-	}
-	for _, args := range [][]string{{"add", sync.SignersPath}, {"-c", "gpg.format=ssh", "commit", "-q", "-S", "-m", "pullnode: introduce " + who, "--", sync.SignersPath}} {
-		if _, err := gitIn(i.ctx, i.dir, args...); err != nil {
-			return hint(err, "the file is written; commit it signed, then run pullnode init again after removing it")
+	if err := i.commit(path, old, text, who); err != nil {
+		if file != "" {
+			os.Remove(file) // a key that nothing will ever honour
 		}
+		return introduced{}, err
 	}
 	head, err := gitIn(i.ctx, i.dir, "rev-parse", "HEAD")
 	if err != nil {
-		return err
+		return introduced{}, err
 	}
-	intro := head + "@" + ssh.FingerprintSHA256(pub)
-	if _, err := gitIn(i.ctx, i.dir, "config", "pullnode.introduction", intro); err != nil {
-		return err
+	m := introduced{Introduction: head + "@" + ssh.FingerprintSHA256(pub), Signers: list.List(), URL: i.url(), RecoveryKey: recovery}
+	set := map[string]string{"pullnode.introduction": m.Introduction}
+	if recovery != "" {
+		set["pullnode.recoveryKey"] = recovery
 	}
-	recoveryKey, err := i.offerRecovery()
+	if always {
+		set["gpg.format"], set["commit.gpgsign"] = "ssh", "true"
+	}
+	for name, value := range set {
+		if _, err := gitIn(i.ctx, i.dir, "config", name, value); err != nil {
+			return introduced{}, err
+		}
+	}
+	return m, nil
+}
+
+// earlier gives what an earlier run in this clone has made.
+func (i *initializer) earlier(signers []byte) (introduced, bool) {
+	intro, err := gitIn(i.ctx, i.dir, "config", "pullnode.introduction")
+	if err != nil || signers == nil {
+		return introduced{}, false
+	}
+	if _, err := sync.ParseIntroduction(intro); err != nil {
+		return introduced{}, false
+	}
+	m := introduced{Introduction: intro, URL: i.url(), Again: true}
+	m.RecoveryKey, _ = gitIn(i.ctx, i.dir, "config", "pullnode.recoveryKey")
+	if list, err := sync.ParseSigners(signers); err == nil {
+		m.Signers = list.List()
+	}
+	return m, true
+}
+
+// signers gives the file of allowed signers. Whoever is listed in one that is
+// there already may sign from now on, so that is asked about.
+func (i *initializer) signers(old []byte, who string, pub ssh.PublicKey) ([]byte, error) {
+	line := fmt.Sprintf("%s namespaces=\"git\" %s\n", who, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(pub))))
+	if len(strings.TrimSpace(string(old))) == 0 {
+		return []byte(line), nil
+	}
+	list, err := sync.ParseSigners(old)
 	if err != nil {
+		return nil, hint(fmt.Errorf("the file of allowed signers that is there: %w", err), "put the line right, or move the file away")
+	}
+	fmt.Fprintf(i.say, "%s is there already. These may sign what your nodes run:\n", sync.SignersPath)
+	for _, s := range list.List() {
+		fmt.Fprintln(i.say, "  "+safe(s))
+	}
+	if !i.yes("Introduce the repository anew, with them? [y/N] ", false) {
+		return nil, hint(errors.New("nothing was changed"), "if it was introduced in another clone: git config pullnode.introduction ID@SHA256:FINGERPRINT, as in the nodes' settings")
+	}
+	if _, ok := list.Who(ssh.FingerprintSHA256(pub)); ok {
+		return old, nil
+	}
+	return append(append([]byte(strings.TrimRight(string(old), "\n")), '\n'), line...), nil
+}
+
+// commit makes the signed commit, of this one file, whatever else is staged or
+// changed. When Git will not, the file is as it was.
+func (i *initializer) commit(path string, old, text []byte, who string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
+	if err := durable.WriteFile(path, text, 0o644); err != nil {
+		return err
+	}
+	tracked, _ := gitIn(i.ctx, i.dir, "ls-files", "--", sync.SignersPath)
+	_, err := gitIn(i.ctx, i.dir, "add", "-f", "--", sync.SignersPath)
+	if err == nil {
+		_, err = gitIn(i.ctx, i.dir, "-c", "gpg.format=ssh", "commit", "-q", "--allow-empty", "-S", "-m", "pullnode: introduce "+who, "--only", "--", sync.SignersPath)
+	}
+	if err == nil {
+		return nil
+	}
+	var undo error
+	if tracked == "" {
+		_, undo = gitIn(i.ctx, i.dir, "rm", "-q", "-f", "--cached", "--", sync.SignersPath)
+	}
+	if old == nil {
+		undo = errors.Join(undo, os.Remove(path))
+		os.Remove(filepath.Dir(path)) // if it is empty
+	} else if !slices.Equal(old, text) {
+		undo = errors.Join(undo, durable.WriteFile(path, old, 0o644))
+	}
+	if undo != nil {
+		return hint(err, "and the file could not be put back: "+undo.Error())
+	}
+	return hint(err, "nothing was changed: put right what git says, then run pullnode init again")
+}
+
+func (i *initializer) url() string {
 	url, err := gitIn(i.ctx, i.dir, "remote", "get-url", "origin")
-	if err != nil || !strings.HasPrefix(url, "https://") {
-		url = "https://git.example.org/infra.git"
+	if err != nil || !strings.HasPrefix(url, "https://") && !strings.HasPrefix(url, "ssh://") {
+		return "https://git.example.org/infra.git"
 	}
-	fmt.Fprintf(i.out, "\nOn each node:\n\n  services.pullnode = {\n    enable = true;\n    settings = {\n      url = %q;\n      introduction = %q;\n", url, intro)
-	if recoveryKey != "" {
-		fmt.Fprintf(i.out, "      recoveryKey = %q;\n", recoveryKey)
-	}
-	fmt.Fprintf(i.out, "    };\n  };\n\nNow: git push, and pullnode verify\n")
-	return nil
-}
-
-// signingKey gives git's SSH signing key and the name to list it under.
-func (i *initializer) signingKey() (ssh.PublicKey, string, error) {
-	set := []string{"ssh-keygen -t ed25519", "git config --global user.signingkey ~/.ssh/id_ed25519.pub"}
-	v, err := gitIn(i.ctx, i.dir, "config", "user.signingkey")
-	if err != nil || v == "" {
-		return nil, "", hint(errors.New("git has no signing key"), set...)
-	}
-	raw := []byte(strings.TrimPrefix(v, "key::"))
-	if !bytes.HasPrefix(raw, []byte("ssh-")) && !bytes.HasPrefix(raw, []byte("sk-")) && !bytes.HasPrefix(raw, []byte("ecdsa-")) {
-		if rest, ok := strings.CutPrefix(v, "~/"); ok {
-			v = filepath.Join(os.Getenv("HOME"), rest)
-		}
-		if raw, err = os.ReadFile(strings.TrimSuffix(v, ".pub") + ".pub"); err != nil {
-			return nil, "", hint(fmt.Errorf("git's signing key %q is no SSH key that can be read", v), set...)
-		}
-	}
-	pub, _, _, _, err := ssh.ParseAuthorizedKey(raw)
-	if err != nil {
-		return nil, "", hint(fmt.Errorf("git's signing key: %w", err), set...)
-	}
-	who, err := gitIn(i.ctx, i.dir, "config", "user.email")
-	if err != nil || who == "" {
-		return nil, "", hint(errors.New("git does not know who you are"), "git config user.email you@example.org")
-	}
-	return pub, who, nil
-}
-
-// offerSigning offers to make git sign by itself from now on.
-func (i *initializer) offerSigning() error {
-	format, _ := gitIn(i.ctx, i.dir, "config", "gpg.format")
-	always, _ := gitIn(i.ctx, i.dir, "config", "--type=bool", "commit.gpgsign")
-	if format == "ssh" && always == "true" {
-		return nil
-	}
-	if !i.yes("Sign every commit in this repository from now on (gpg.format=ssh, commit.gpgsign=true)? [Y/n] ", true) {
-		return nil
-	}
-	if _, err := gitIn(i.ctx, i.dir, "config", "gpg.format", "ssh"); err != nil {
-		return err
-	}
-	_, err := gitIn(i.ctx, i.dir, "config", "commit.gpgsign", "true")
-	return err
-}
-
-// offerRecovery makes an offline key; declining is one keystroke.
-func (i *initializer) offerRecovery() (string, error) {
-	file := i.recovery
-	if file == "" {
-		fmt.Fprint(i.out, "File for an offline recovery key, on a medium that you lock away (Enter: none): ")
-		line, _ := i.in.ReadString('\n')
-		file = strings.TrimSpace(line)
-	}
-	if file == "" || file == "none" {
-		fmt.Fprintln(i.out, "! without a recovery key, losing the signing key means touching every node")
-		return "", nil
-	}
-	pub, priv, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return "", err
-	}
-	block, err := ssh.MarshalPrivateKey(priv, "pullnode recovery")
-	if err != nil {
-		return "", err
-	}
-	if err := durable.CreateExclusive(file, pem.EncodeToMemory(block), 0o600); err != nil {
-		return "", err
-	}
-	key, err := ssh.NewPublicKey(pub)
-	if err != nil {
-		return "", err
-	}
-	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))), nil
-}
-
-func (i *initializer) yes(question string, def bool) bool {
-	fmt.Fprint(i.out, question)
-	line, err := i.in.ReadString('\n')
-	if err != nil && line == "" {
-		fmt.Fprintln(i.out)
-		return def
-	}
-	switch strings.ToLower(strings.TrimSpace(line)) {
-	case "":
-		return def
-	case "y", "yes":
-		return true
-	}
-	return false
-}
-
-// gitIn runs the git CLI, as the operator who typed the command.
-func gitIn(ctx context.Context, dir string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir}, args...)...)
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("git %s: %s", args[0], strings.TrimSpace(errs.String()))
-	}
-	return strings.TrimSpace(string(out)), nil
+	return url
 }
