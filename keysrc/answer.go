@@ -73,6 +73,9 @@ func (a *Agent) withKey(ctx context.Context, log *slog.Logger, e *Event, use fun
 		a.problem = ""
 		a.take(k)
 		log.Info("acquired the key", "source", k.From(), "recipient", k.Recipient(), "memory", string(k.Memory()))
+		if k.Memory() == Ordinary {
+			log.Warn("this process may not lock memory: only MemorySwapMax=0 keeps the key from being swapped; raise LimitMEMLOCK=, or give the container CAP_IPC_LOCK")
+		}
 		a.record(Event{Event: "acquire", Source: k.From(), Recipient: k.Recipient()})
 	}
 	a.used = time.Now()

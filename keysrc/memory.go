@@ -14,17 +14,19 @@ import (
 // Memory is the kind of memory that a key's text is held in.
 type Memory string
 
-// The kinds of memory, the better one first. Neither is ever swapped or part of
-// a core dump.
+// The kinds of memory, the better one first. None is part of a core dump.
 const (
 	MemfdSecret Memory = "memfd_secret" // not even the kernel maps it; outlives the process in systemd's fd store
-	Mlock       Memory = "mlock"        // root can read it through /proc
+	Mlock       Memory = "mlock"        // never swapped; root can read it through /proc
+	// Ordinary is what a container has that may not lock memory: only the unit's
+	// MemorySwapMax=0 keeps it from being swapped.
+	Ordinary Memory = "ordinary"
 )
 
 // memorySize fits an identity file of keyLimit and the name of its source.
 const memorySize = keyLimit + 4096
 
-// locked is memory that is never swapped. The text of a key lies in it behind
+// locked is memory that is never swapped, where that can be had. The text of a key lies in it behind
 // its length, followed by the name of the source behind its length.
 type locked struct {
 	mu   sync.Mutex
@@ -35,16 +37,16 @@ type locked struct {
 
 // newLocked copies text and from into locked memory: memfd_secret(2) where the
 // kernel has it and the machine is not set up to hibernate, which it would
-// prevent, else mlock(2).
+// prevent, else mlock(2), else memory that may not be locked; its kind says
+// which.
 func newLocked(text []byte, from string) (*locked, error) {
 	if len(text) > keyLimit || len(from) > 4000 {
 		return nil, fmt.Errorf("identity file is over %d bytes", keyLimit)
 	}
-	m, why := secretMemory()
-	if why != nil {
-		var err error
-		if m, err = lockedMemory(); err != nil {
-			return nil, fmt.Errorf("no memory that is never swapped (%v; %w); raise LimitMEMLOCK= of this unit", why, err)
+	m, err := secretMemory()
+	if err != nil {
+		if m, err = plainMemory(); err != nil {
+			return nil, err
 		}
 	}
 	m.put(text, from)
@@ -77,23 +79,25 @@ func mapSecret(fd int) (*locked, error) {
 	return &locked{all: all, fd: fd, kind: MemfdSecret}, nil
 }
 
-func lockedMemory() (*locked, error) {
+// plainMemory is locked if the kernel lets this process do that.
+func plainMemory() (*locked, error) {
 	all, err := unix.Mmap(-1, 0, memorySize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return nil, fmt.Errorf("mmap: %w", err)
 	}
-	err = unix.Mlock(all)
-	if err == nil {
-		err = unix.Madvise(all, unix.MADV_DONTDUMP)
-	}
+	err = unix.Madvise(all, unix.MADV_DONTDUMP)
 	if err == nil {
 		err = unix.Madvise(all, unix.MADV_WIPEONFORK)
 	}
 	if err != nil {
 		unix.Munmap(all)
-		return nil, fmt.Errorf("mlock: %w", err)
+		return nil, fmt.Errorf("madvise: %w", err)
 	}
-	return &locked{all: all, fd: -1, kind: Mlock}, nil
+	kind := Mlock
+	if unix.Mlock(all) != nil {
+		kind = Ordinary
+	}
+	return &locked{all: all, fd: -1, kind: kind}, nil
 }
 
 // hibernates tells whether a place to hibernate to is set up: memory would be
