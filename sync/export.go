@@ -40,6 +40,7 @@ func (v Verified) Export(dir string, lim Limits) error {
 	return nil
 }
 
+// exporter walks a tree. Without a root it only looks.
 type exporter struct {
 	s     *Stream
 	root  *os.Root
@@ -51,7 +52,7 @@ type exporter struct {
 
 func (e *exporter) tree(id ID, at string, depth int) error {
 	if depth > e.lim.Depth {
-		return fmt.Errorf("%s: directories are nested deeper than %d", at, e.lim.Depth)
+		return overLimit("%s: directories are nested deeper than %d", at, e.lim.Depth)
 	}
 	raw, err := e.checked(id, "tree")
 	if err != nil {
@@ -67,10 +68,10 @@ func (e *exporter) tree(id ID, at string, depth int) error {
 			return fmt.Errorf("%q: %w", p, err)
 		}
 		if e.files++; e.files > e.lim.Files {
-			return fmt.Errorf("the tree has more than %d files", e.lim.Files)
+			return overLimit("the tree has more than %d files", e.lim.Files)
 		}
 		if len(p) > 4096 {
-			return fmt.Errorf("%.80q: the path is longer than 4096 bytes", p)
+			return overLimit("%.80q: the path is longer than 4096 bytes", p)
 		}
 		if err := e.entry(en, p, depth); err != nil {
 			return err
@@ -84,17 +85,22 @@ func (e *exporter) entry(en entry, p string, depth int) error {
 	case modeSubmodul:
 		return fmt.Errorf("%s is a submodule: pullnode does not fetch submodules; make it a flake input, which flake.lock pins", p)
 	case modeTree:
-		if err := e.root.Mkdir(p, 0o755); err != nil {
-			return fmt.Errorf("export %s: %w", p, err)
+		if e.root != nil {
+			if err := e.root.Mkdir(p, 0o755); err != nil {
+				return fmt.Errorf("export %s: %w", p, err)
+			}
 		}
 		return e.tree(en.id, p, depth+1)
+	}
+	if e.bytes += e.s.index[en.id].size; e.bytes > e.lim.TreeSize {
+		return overLimit("the tree has more than %d bytes", e.lim.TreeSize)
+	}
+	if e.root == nil && en.mode != modeSymlink && e.s.index[en.id].size > maxPointer {
+		return nil
 	}
 	body, err := e.checked(en.id, "blob")
 	if err != nil {
 		return err
-	}
-	if e.bytes += int64(len(body)); e.bytes > e.lim.TreeSize {
-		return fmt.Errorf("the tree has more than %d bytes", e.lim.TreeSize)
 	}
 	if en.mode == modeSymlink {
 		if err := safeTarget(p, string(body)); err != nil {
@@ -105,6 +111,9 @@ func (e *exporter) entry(en entry, p string, depth int) error {
 	}
 	if strings.HasPrefix(string(body[:min(len(body), 64)]), "version https://git-lfs.github.com/spec/") {
 		return fmt.Errorf("%s is a Git LFS pointer: pullnode does not fetch LFS files; commit the file itself or make it a flake input", p)
+	}
+	if e.root == nil {
+		return nil
 	}
 	mode := os.FileMode(0o644)
 	if en.mode == modeExec {
@@ -130,14 +139,28 @@ func (e *exporter) write(p string, body []byte, mode os.FileMode) error {
 // was damaged on disk after it was judged does not run.
 func (e *exporter) checked(id ID, kind string) ([]byte, error) {
 	body, err := e.s.body(id, kind)
-	if err != nil {
-		return nil, err
+	if err != nil || e.root == nil {
+		return body, err
 	}
 	got, err := hashObject(kind, body)
 	if err != nil || got != id {
 		return nil, fmt.Errorf("%s %s changed on disk after it was verified", kind, id.Short())
 	}
 	return body, nil
+}
+
+// maxPointer is the most bytes of a Git LFS pointer, by its specification.
+const maxPointer = 1024
+
+// exportable says why a commit's tree would not be exported, before anything is
+// decided about it: what can never run is not accepted either.
+func (s *Stream) exportable(c *Commit) error {
+	err := (&exporter{s: s, lim: s.lim}).tree(c.Tree, "", 0)
+	var bad *streamError
+	if err == nil || errors.As(err, &bad) {
+		return err
+	}
+	return &streamError{Malformed, "the tree of commit " + c.ID.Short() + ": " + err.Error()}
 }
 
 // safeName refuses names that are, or that some file system takes for, a way

@@ -79,6 +79,9 @@ func (j *judge) refuse(name VerdictName, c *Commit, hint, format string, args ..
 func (p Policy) Judge(s *Stream) (Verified, Verdict) {
 	j := &judge{Policy: p, s: s, sigs: map[ID]Signature{}}
 	v, err := j.run()
+	if err == nil && v.commit.ID != j.root() {
+		err = s.exportable(v.commit)
+	}
 	verdict := Verdict{Name: Deploy, Tip: ID(s.Header.Tip), Trusted: j.root(), Commit: ID(s.Header.Tip)}
 	var r *refusal
 	var bad *streamError

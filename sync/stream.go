@@ -52,6 +52,7 @@ type Stream struct {
 	origin  []ID // T's ancestors as sent
 	index   map[ID]place
 	spool   Spool
+	lim     Limits
 	tipDone bool
 }
 
@@ -84,7 +85,6 @@ func (s *Stream) tree(id ID) ([]entry, error) {
 type reader struct {
 	*Stream
 	in     *bufio.Reader
-	lim    Limits
 	at     int64 // offset in the spool
 	before int64 // bytes of records before the tip's tree
 	peeked *record
@@ -110,8 +110,8 @@ type StreamReader struct {
 // error for anything that is not exactly such a stream.
 func (sr StreamReader) Read(in io.Reader) (*Stream, error) {
 	lim := sr.Limits.withDefaults()
-	s := &Stream{commits: map[ID]*Commit{}, index: map[ID]place{}, spool: sr.Spool}
-	r := &reader{Stream: s, in: bufio.NewReaderSize(io.LimitReader(in, lim.Stream+1), 256<<10), lim: lim}
+	s := &Stream{commits: map[ID]*Commit{}, index: map[ID]place{}, spool: sr.Spool, lim: lim}
+	r := &reader{Stream: s, in: bufio.NewReaderSize(io.LimitReader(in, lim.Stream+1), 256<<10)}
 	if err := r.header(sr.Want); err != nil {
 		return nil, err
 	}
