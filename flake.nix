@@ -47,24 +47,88 @@
           production = ./modules/environments/production.nix;
         };
       };
+
+      # Installers for the repository of modules/repository.nix.
+      installer =
+        medium: system:
+        lib.nixosSystem {
+          modules = [
+            medium
+            (
+              { lib, ... }:
+              {
+                nixpkgs.hostPlatform = system;
+                services.pullnode-installer = {
+                  operatorKeys = lib.concatLists (lib.attrValues (import ./modules/operators.nix));
+                  settings = import ./modules/repository.nix;
+                };
+              }
+            )
+          ];
+        };
     in
     {
-      inherit (fleet) nixosConfigurations deploy;
+      inherit (fleet) deploy;
+
+      nixosConfigurations =
+        fleet.nixosConfigurations
+        // lib.genAttrs' systems (system: lib.nameValuePair "installer-${system}" (installer ./nix/iso.nix system));
 
       lib = fleetLib;
 
       nixosModules = {
         pullnode = ./nix/module.nix;
+        iso = ./nix/iso.nix;
         default = self.nixosModules.pullnode;
       };
 
       overlays.default = final: _prev: { pullnode = final.callPackage ./nix/package.nix { }; };
 
-      packages = eachSystem (pkgs: rec {
-        pullnode = pkgs.callPackage ./nix/package.nix { };
-        # The same with the C library linked in dynamically.
-        pullnode-linked = pkgs.callPackage ./nix/package.nix { static = false; };
-        default = pullnode;
+      packages = eachSystem (
+        pkgs:
+        rec {
+          pullnode = pkgs.callPackage ./nix/package.nix { };
+          # The same with the C library linked in dynamically.
+          pullnode-linked = pkgs.callPackage ./nix/package.nix { static = false; };
+          default = pullnode;
+        }
+        // import ./nix/images.nix {
+          inherit lib installer;
+          inherit (fleet) nixosConfigurations;
+        } pkgs.stdenv.hostPlatform.system
+      );
+
+      apps = eachSystem (
+        pkgs:
+        import ./nix/apps.nix {
+          inherit
+            lib
+            pkgs
+            self
+            inputs
+            ;
+        }
+      );
+
+      checks = eachSystem (
+        pkgs:
+        import ./nix/checks {
+          inherit
+            lib
+            pkgs
+            self
+            inputs
+            ;
+        }
+      );
+
+      templates.default = {
+        path = ./templates/default;
+        description = "A repository of machines that pullnode keeps up to date";
+      };
+
+      devShells = eachSystem (pkgs: {
+        default = import ./nix/shell.nix { inherit pkgs inputs; };
       });
 
       formatter = eachSystem (pkgs: pkgs.nixfmt-tree);

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -140,5 +141,34 @@ func TestRecipients(t *testing.T) {
 	}
 	if seen < 5 {
 		t.Errorf("%d secret files seen", seen)
+	}
+}
+
+// The repository of the VM tests has the introduction that their machine trusts.
+func TestRepositoryOfTheChecks(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join(root, "hosts", "example", "test-only-host-key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	if err := os.WriteFile(key, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("sh", "checks/repository.sh", key, filepath.Join(dir, "infra")).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	print, err := exec.Command("ssh-keygen", "-lf", key).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.TrimSpace(string(out)) + "@" + strings.Fields(string(print))[1]
+	node, err := os.ReadFile("checks/node.nix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(node), `introduction = "`+want+`";`) {
+		t.Errorf("nix/checks/node.nix: want introduction = %q", want)
 	}
 }

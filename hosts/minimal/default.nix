@@ -13,10 +13,5 @@
 
   boot.loader.systemd-boot.enable = lib.mkDefault true;
 
-  # The card image for boards without UEFI boots by extlinux.conf.
-  image.modules.sd-card = {
-    boot.loader.systemd-boot.enable = lib.mkForce false;
-  };
-
   system.stateVersion = "26.05";
 }

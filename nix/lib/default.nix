@@ -44,7 +44,6 @@ let
     "qemu-efi"
     "raw"
     "raw-efi"
-    "sd-card"
   ];
 
   mkHost =
@@ -78,7 +77,13 @@ let
           nixpkgs.hostPlatform = lib.mkDefault host.system;
           image.modules = lib.genAttrs imageFormats (_: {
             disko.enableConfig = lib.mkForce false;
-          });
+          }) // {
+            # Cards boot by extlinux.conf.
+            sd-card = {
+              disko.enableConfig = lib.mkForce false;
+              boot.loader.systemd-boot.enable = lib.mkForce false;
+            };
+          };
         }
       ]
       ++ optionalFile "disko.nix"

@@ -1,0 +1,67 @@
+# nix run .#NAME
+{
+  lib,
+  pkgs,
+  self,
+  inputs,
+}:
+let
+  inherit (pkgs.stdenv.hostPlatform) system;
+  packages = self.packages.${system};
+
+  app = description: args: {
+    type = "app";
+    program = lib.getExe (pkgs.writeShellApplication args);
+    meta = { inherit description; };
+  };
+in
+{
+  # Building it is what `nix run` does first, with its progress.
+  iso = app "Build the installer ISO and say where it is" {
+    name = "pullnode-iso";
+    text = ''
+      image=$(echo ${packages.installer-iso}/iso/*.iso)
+      echo "image    $image"
+      echo "size     $(du -hL "$image" | cut -f1)"
+      echo "sha256   $(sha256sum "$image" | cut -d' ' -f1)"
+      echo
+      echo "write it: sudo dd if=$image of=/dev/sdX bs=4M conv=fsync status=progress"
+    '';
+  };
+
+  install = app "Install a machine over SSH" {
+    name = "pullnode-remote-install";
+    runtimeInputs = [
+      packages.pullnode
+      inputs.nixos-anywhere.packages.${system}.default
+      pkgs.git
+      pkgs.openssh
+    ];
+    text = ''exec pullnode install "$@"'';
+  };
+
+  demo = app "Show the loop on this machine, below one directory" {
+    name = "pullnode-demo";
+    runtimeInputs = [
+      pkgs.age
+      pkgs.git
+      pkgs.go
+      pkgs.gnumake
+      pkgs.nix
+      pkgs.openssh
+    ];
+    text = ''
+      dir=$(mktemp -d)
+      trap 'chmod -R u+w "$dir"; rm -rf "$dir"' EXIT
+      cp -r --no-preserve=mode ${self}/. "$dir"
+      cd "$dir"
+      go run ./internal/demo "$@"
+    '';
+  };
+}
+// lib.optionalAttrs (system == self.nixosConfigurations.example.config.nixpkgs.hostPlatform.system) {
+  vm = app "Boot the example machine; its web server is http://localhost:8080" {
+    name = "pullnode-vm";
+    text = ''exec ${self.nixosConfigurations.example.config.system.build.vm}/bin/run-example-vm "$@"'';
+  };
+}

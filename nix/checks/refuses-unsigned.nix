@@ -1,0 +1,19 @@
+# A commit without a signature changes nothing, and `status` says why.
+{ self, ... }:
+{
+  name = "pullnode-refuses-unsigned";
+  nodes.machine = import ./node.nix { pullnode = self; };
+
+  testScript = ''
+    machine.wait_for_unit("pullnode.service")
+    before = machine.succeed("readlink -f /run/current-system")
+
+    machine.succeed("sh /etc/repository.sh /etc/test-key /srv/infra")
+    machine.succeed(
+        "cd /srv/infra && git -c user.name=x -c user.email=x@example.org commit -q --allow-empty -m unsigned"
+    )
+    machine.wait_until_succeeds("pullnode status | grep -i unsigned")
+
+    t.assertEqual(before, machine.succeed("readlink -f /run/current-system"))
+  '';
+}

@@ -1,0 +1,5 @@
+{
+  system = "x86_64-linux";
+  environment = "production";
+  address = "web01.example.org";
+}
