@@ -38,6 +38,9 @@ type host struct {
 	a    *agent.Agent
 	conf string // the settings file
 	down bool   // the server answers 503
+	git  http.Handler
+	// answer is the server in git's place, where it is set.
+	answer http.HandlerFunc
 }
 
 func newHost(t *testing.T, settings map[string]any) *host {
@@ -58,13 +61,16 @@ func newHost(t *testing.T, settings map[string]any) *host {
 	h.r.Write("site/index.html", "one\n")
 	h.r.Signers("alice")
 	intro := h.r.Commit("alice", "introduce")
-	backend := h.r.Handler()
+	h.git = h.r.Handler()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if h.down {
+		switch {
+		case h.down:
 			w.WriteHeader(http.StatusServiceUnavailable)
-			return
+		case h.answer != nil:
+			h.answer(w, q)
+		default:
+			h.git.ServeHTTP(w, q)
 		}
-		backend.ServeHTTP(w, q)
 	}))
 	t.Cleanup(srv.Close)
 	page := filepath.Join(h.root, "run", "current-system", "site", "index.html")

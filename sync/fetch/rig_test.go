@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
@@ -225,12 +224,4 @@ func client(tb testing.TB, url string, change ...func(*Options)) *Client {
 }
 
 // closedPort is an address that nobody listens on.
-func closedPort(tb testing.TB) string {
-	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
+func closedPort(tb testing.TB) string { return gitrig.ClosedPort(tb) }

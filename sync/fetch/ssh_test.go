@@ -2,68 +2,14 @@ package fetch
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"pullnode/internal/gitrig"
 	"pullnode/sync"
 )
-
-// sshd starts a real OpenSSH server on the loopback address. accept lists
-// environment variables that it takes from clients.
-func sshd(tb testing.TB, r *gitrig.Repo, accept string) (addr string) {
-	tb.Helper()
-	path, err := exec.LookPath("sshd")
-	if err != nil {
-		if path = "/usr/sbin/sshd"; os.Getuid() != 0 {
-			tb.Fatal("sshd is not in PATH (Debian package openssh-server)")
-		}
-		if _, err := os.Stat(path); err != nil {
-			tb.Fatal("sshd is missing (Debian package openssh-server)")
-		}
-	}
-	os.MkdirAll("/run/sshd", 0o755) // Debian's privilege separation directory
-	host := r.Key("host")
-	pub, err := os.ReadFile(r.Key("deploy") + ".pub")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	dir := tb.TempDir()
-	keys := filepath.Join(dir, "authorized_keys")
-	if err := os.WriteFile(keys, pub, 0o600); err != nil {
-		tb.Fatal(err)
-	}
-	addr = closedPort(tb)
-	_, port, _ := net.SplitHostPort(addr)
-	conf := filepath.Join(dir, "sshd_config")
-	text := fmt.Sprintf("Port %s\nListenAddress 127.0.0.1\nHostKey %s\nAuthorizedKeysFile %s\nPasswordAuthentication no\n"+
-		"KbdInteractiveAuthentication no\nUsePAM no\nStrictModes no\nPermitRootLogin prohibit-password\nPidFile none\n%s\n", port, host, keys, accept)
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		tb.Fatal(err)
-	}
-	cmd := exec.Command(path, "-D", "-e", "-f", conf)
-	if err := cmd.Start(); err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
-	for range 200 {
-		if c, err := net.Dial("tcp", addr); err == nil {
-			c.Close()
-			return addr
-		}
-		time.Sleep(25 * time.Millisecond)
-	}
-	tb.Fatal("sshd does not listen")
-	return ""
-}
 
 func user() string {
 	if u := os.Getenv("USER"); u != "" && os.Getuid() != 0 {
@@ -85,7 +31,7 @@ func TestServeSSH(t *testing.T) {
 	for _, c := range []struct{ accept, protocol string }{{"", "v0"}, {"AcceptEnv GIT_PROTOCOL", "v2"}} {
 		t.Run(c.protocol, func(t *testing.T) {
 			r, ids := historyRepo(t)
-			url := "ssh://" + user() + "@" + sshd(t, r, c.accept) + r.Dir
+			url := "ssh://" + user() + "@" + r.SSHD(c.accept) + r.Dir
 			g := newRig(t, func(conf *Config) { conf.Credentials = map[string]Auth{"origin": sshAuth(t, r, "deploy", "host")} })
 			w := g.want(url)
 			w.Trusted, w.Ancestry = ids[1], true
@@ -112,7 +58,7 @@ func TestServeSSH(t *testing.T) {
 
 func TestSSHErrors(t *testing.T) {
 	r, _ := historyRepo(t)
-	addr := sshd(t, r, "")
+	addr := r.SSHD("")
 	base := "ssh://" + user() + "@" + addr
 	for _, c := range []struct {
 		name, url string
@@ -170,7 +116,7 @@ func TestSSHHang(t *testing.T) {
 // After the kept connection is gone the next poll makes a new one.
 func TestSSHReconnect(t *testing.T) {
 	r, ids := historyRepo(t)
-	url := "ssh://" + user() + "@" + sshd(t, r, "") + r.Dir
+	url := "ssh://" + user() + "@" + r.SSHD("") + r.Dir
 	secret, err := sshAuth(t, r, "deploy", "host").Load()
 	if err != nil {
 		t.Fatal(err)
