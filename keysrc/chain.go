@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"filippo.io/age"
 )
 
 // Settings are the "keys" part of the settings.
@@ -82,11 +80,11 @@ func checkRecipient(s string) (string, error) {
 		// Settings live in the world-readable Nix store.
 		return "", errors.New("is a private key, want the public half (age1...); treat that key as leaked")
 	}
-	got, err := age.ParseRecipients(strings.NewReader(s))
-	if err != nil || len(got) != 1 {
+	got, err := parseRecipient(s)
+	if err != nil {
 		return "", fmt.Errorf("%q is not one age recipient (age1...)", short(s))
 	}
-	return fmt.Sprint(got[0]), nil
+	return got, nil
 }
 
 // Fetch gives the key of the first source that is not absent. All absent is a

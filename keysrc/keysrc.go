@@ -31,6 +31,15 @@ var ErrAbsent = errors.New("absent")
 // wrong; no other source is asked, so that this cannot pass unseen.
 var ErrWrongKey = errors.New("wrong key")
 
+// ErrDenied is wrapped when who guards the key says no: the agent to another
+// user, a TPM to a machine that booted otherwise, a card to a PIN. No other
+// source is asked.
+var ErrDenied = errors.New("denied")
+
+// ErrCorrupt is wrapped when the medium is there and what it holds is damaged.
+// No other source is asked.
+var ErrCorrupt = errors.New("corrupt")
+
 // Source is a place that may hold the key.
 type Source interface {
 	// Name is shown to the operator, like "file:/var/lib/host.age". It holds no

@@ -59,12 +59,10 @@ const (
 	classRequest class = "bad-request"
 	classAbsent  class = "absent"
 	classWrong   class = "wrong-key"
+	classCorrupt class = "corrupt"
 	classNoMatch class = "no-match"
 	classFailed  class = "failed"
 )
-
-// ErrDenied is wrapped when the agent does not serve the caller's user.
-var ErrDenied = errors.New("denied")
 
 func classOf(err error) class {
 	switch {
@@ -74,6 +72,8 @@ func classOf(err error) class {
 		return classAbsent
 	case errors.Is(err, ErrDenied):
 		return classDenied
+	case errors.Is(err, ErrCorrupt):
+		return classCorrupt
 	case errors.Is(err, age.ErrIncorrectIdentity):
 		return classNoMatch
 	}
@@ -95,7 +95,7 @@ func (r response) err() error {
 	}
 	is := map[class]error{
 		classDenied: ErrDenied, classAbsent: ErrAbsent, classWrong: ErrWrongKey,
-		classNoMatch: age.ErrIncorrectIdentity,
+		classCorrupt: ErrCorrupt, classNoMatch: age.ErrIncorrectIdentity,
 	}[r.Class]
 	return &remoteError{r.Error, is}
 }

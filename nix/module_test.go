@@ -197,3 +197,17 @@ func TestSopsWiring(t *testing.T) {
 		}
 	}
 }
+
+// A source in hardware needs what the unit file alone does not give.
+func TestRightsOfKeySources(t *testing.T) {
+	devices := func(name string) []any {
+		list, _ := evalModule(t).Cases[name].Services["pullnode-keys"].ServiceConfig["DeviceAllow"].([]any)
+		return list
+	}
+	if got := devices("full"); !slices.Contains(got, any("char-tpm rw")) {
+		t.Errorf("with the source tpm: DeviceAllow is %v", got)
+	}
+	if got := devices("sopsWired"); len(got) != 0 {
+		t.Errorf("with no source in hardware: DeviceAllow is %v", got)
+	}
+}

@@ -17,6 +17,7 @@ import (
 // keyCommands are the verbs of "pullnode key".
 func keyCommands() map[string]*command {
 	return map[string]*command{
+		"key seal": keySealCommand(),
 		"key show": keyShowCommand(),
 		"key test": keyTestCommand(),
 	}

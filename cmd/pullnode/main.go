@@ -87,6 +87,7 @@ const usage = `pullnode keeps a NixOS machine at the newest commit that you sign
   pullnode doctor           try every part by itself
   pullnode key show         what the keys process holds
   pullnode key test         ask every source of the key by itself
+  pullnode key seal FILE    put the key into this machine's TPM
   pullnode check-config F   check a settings file
   pullnode version
 

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"filippo.io/age"
+	"filippo.io/age/tag"
 
 	"pullnode/keysrc"
 )
@@ -66,12 +67,12 @@ func (c Case) opens(t *testing.T, s keysrc.Source) *keysrc.Key {
 	if k.Recipient() != c.Recipient {
 		t.Fatalf("recipient is %q, want %q", k.Recipient(), c.Recipient)
 	}
-	to, err := age.ParseRecipients(strings.NewReader(c.Recipient))
+	to, err := recipient(c.Recipient)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var sealed bytes.Buffer
-	w, err := age.Encrypt(&sealed, to...)
+	w, err := age.Encrypt(&sealed, to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +93,18 @@ func (c Case) opens(t *testing.T, s keysrc.Source) *keysrc.Key {
 		t.Fatal("a wiped key still decrypts")
 	}
 	return k
+}
+
+// recipient parses a recipient, also that of a key which lives in a device.
+func recipient(text string) (age.Recipient, error) {
+	if strings.HasPrefix(text, "age1tag1") {
+		return tag.ParseRecipient(text)
+	}
+	to, err := age.ParseRecipients(strings.NewReader(text))
+	if err != nil || len(to) != 1 {
+		return nil, fmt.Errorf("%q is not one recipient: %w", text, err)
+	}
+	return to[0], nil
 }
 
 func (c Case) absent(t *testing.T) {

@@ -47,13 +47,22 @@ let
   hasSource = type: builtins.any (s: s.type or null == type) settings.keys.sources;
 
   # What the keys process may do beyond its unit file depends on its sources.
-  sourceRights = lib.mkIf (hasSource "usb") {
-    serviceConfig = {
-      CapabilityBoundingSet = [ "CAP_SYS_ADMIN" ];
-      SystemCallFilter = [ "@mount" ];
-      DeviceAllow = [ "block-* r" ];
-    };
-  };
+  sourceRights = lib.mkMerge [
+    (lib.mkIf (hasSource "usb") {
+      serviceConfig = {
+        CapabilityBoundingSet = [ "CAP_SYS_ADMIN" ];
+        SystemCallFilter = [ "@mount" ];
+        DeviceAllow = [ "block-* r" ];
+      };
+    })
+    (lib.mkIf (hasSource "tpm") {
+      serviceConfig = {
+        DeviceAllow = [ "char-tpm rw" ];
+        # The device's group, where there is one; root may not write past modes here.
+        SupplementaryGroups = lib.optional (config.security.tpm2.enable or false) config.security.tpm2.tssGroup;
+      };
+    })
+  ];
 
   # Both units read the key sources; see docs/keys.md.
   keyCredentials = {

@@ -164,6 +164,10 @@ in
             type = "credential";
             name = "host.age";
           }
+          {
+            type = "tpm";
+            path = "/var/lib/host.tpm";
+          }
         ];
       })
       { services.pullnode.credentials."host.age".path = "/var/lib/host.age.cred"; }
