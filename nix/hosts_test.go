@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"pullnode/internal/config"
 	"pullnode/keysrc"
 )
 
@@ -43,6 +44,30 @@ func TestHostFolders(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+// What each machine sets is what the program reads. A machine of an environment
+// follows its branch.
+func TestSettingsOfTheHosts(t *testing.T) {
+	var hosts map[string]json.RawMessage
+	evaluate(t, "import "+file(t, "tests/hosts.nix"), &hosts)
+	branches := map[string]string{"example": "main", "web-staging": "staging", "web-production": "production", "minimal": "main"}
+	for name, raw := range hosts {
+		c, err := config.Parse(raw)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if c.HostName != name || c.Branch != branches[name] {
+			t.Errorf("%s: host name %s, branch %s", name, c.HostName, c.Branch)
+		}
+		if _, err := keysrc.OpenAll(c.Keys.Sources); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(hosts) != len(branches) {
+		t.Errorf("machines %v, want %v", slices.Sorted(maps.Keys(hosts)), branches)
 	}
 }
 

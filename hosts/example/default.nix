@@ -3,21 +3,15 @@
 {
   imports = [
     ../../modules/base.nix
+    ../../modules/secrets.nix
     ../../modules/ssh.nix
     ../../modules/users.nix
     ./vm.nix
   ];
 
-  services.pullnode.settings = {
-    # sops-nix reads the host key itself, so nothing is handed over. pullnode only
-    # proves that the secrets open before it switches.
-    keys.sources = [ { type = "ssh-host-key"; } ];
-    keys.handoff = "none";
-
-    health.checks.web = {
-      type = "http";
-      url = "http://127.0.0.1/";
-    };
+  services.pullnode.settings.health.checks.web = {
+    type = "http";
+    url = "http://127.0.0.1/";
   };
 
   sops.defaultSopsFile = ./secrets.yaml;

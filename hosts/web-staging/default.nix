@@ -3,17 +3,14 @@
   imports = [
     ../../modules/base.nix
     ../../modules/monitoring.nix
+    ../../modules/secrets.nix
     ../../modules/ssh.nix
     ../../modules/users.nix
   ];
 
-  services.pullnode.settings = {
-    keys.sources = [ { type = "ssh-host-key"; } ];
-    keys.handoff = "none";
-    health.checks.web = {
-      type = "http";
-      url = "http://127.0.0.1/";
-    };
+  services.pullnode.settings.health.checks.web = {
+    type = "http";
+    url = "http://127.0.0.1/";
   };
 
   sops.defaultSopsFile = ./secrets.yaml;

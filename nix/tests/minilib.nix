@@ -109,7 +109,8 @@ let
     else
       throw "the option `${showLoc loc}' is not of type ${option.type.description}";
 
-  # Values of a tree of options; `free` lets in what no option declares.
+  # Values of a tree of options; `free` lets in what no option declares. At the top
+  # nobody reads all names, and to ask each whether it is defined would go in circles.
   evalTree =
     loc: free: tree: vs:
     let
@@ -123,7 +124,7 @@ let
         map (name: {
           inherit name;
           value = mergeFree (loc ++ [ name ]) (at name);
-        }) (b.filter (n: strongest (at n) != [ ]) others)
+        }) (if loc == [ ] then others else b.filter (n: strongest (at n) != [ ]) others)
       );
     in
     if free then
