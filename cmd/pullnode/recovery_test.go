@@ -17,7 +17,7 @@ import (
 )
 
 // docRow is one row of a table in docs/recovery.md, without backticks.
-type docRow struct{ what, shows, todo string }
+type docRow struct{ what, shows, todo, self string }
 
 // docTable reads the table below a heading. Its columns are found by their names.
 func docTable(t *testing.T, heading string) map[string]docRow {
@@ -46,7 +46,11 @@ func docTable(t *testing.T, heading string) map[string]docRow {
 			}
 			continue
 		}
-		rows[f[columns["what happened"]]] = docRow{f[columns["what happened"]], f[columns["status shows"]], f[columns["what to do"]]}
+		row := docRow{what: f[columns["what happened"]], shows: f[columns["status shows"]], todo: f[columns["what to do"]]}
+		if i, ok := columns["by itself"]; ok {
+			row.self = f[i]
+		}
+		rows[row.what] = row
 	}
 	return rows
 }

@@ -267,10 +267,7 @@ func (a *Agent) buildFailed(ctx, build context.Context, err error) error {
 	if build.Err() != nil {
 		return ctx.Err() // ended by a request: nothing is known of the commit
 	}
-	var b *activate.BuildError
-	if !errors.As(err, &b) {
-		b = &activate.BuildError{Class: "nix", Text: err.Error()}
-	}
+	b := asBuildError(err)
 	a.Log.Warn("no system", "class", b.Class, "err", b.Text)
 	e := state.Entry{Result: state.ResultRefused, Why: b.Text}
 	if b.Tail != "" && !strings.HasSuffix(b.Text, b.Tail) {
@@ -279,7 +276,7 @@ func (a *Agent) buildFailed(ctx, build context.Context, err error) error {
 	if b.Temporary() || b.Class == "build" || b.Class == "nix" {
 		e.Result = state.ResultFailed
 	}
-	a.status.BuildHint = b.Hint
+	a.status.BuildHint = buildHint(b)
 	return a.finish(e, nil)
 }
 
