@@ -13,16 +13,25 @@ type fileSettings struct {
 	// Path of an age identity file, absolute, outside the Nix store. Only its
 	// owner, root or the keys process, may have any right to it.
 	Path string `json:"path"`
+	// Unlock says what the file is encrypted for, if it is: see unlock.
+	Unlock string `json:"unlock,omitempty"`
 }
 
-type file struct{ path string }
+type file struct {
+	path   string
+	unlock unlock
+}
 
 func openFile(s fileSettings) (Source, error) {
 	path, err := checkPath(s.Path)
 	if err != nil {
 		return nil, err
 	}
-	return file{path}, nil
+	u, err := openUnlock(s.Unlock)
+	if err != nil {
+		return nil, err
+	}
+	return file{path, u}, nil
 }
 
 // Name is Source's.
@@ -35,5 +44,5 @@ func (f file) Fetch(ctx context.Context) (*Key, error) {
 		return nil, err
 	}
 	defer clear(raw)
-	return ParseKey(raw)
+	return f.unlock.key(ctx, raw)
 }

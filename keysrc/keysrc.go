@@ -26,14 +26,23 @@ import (
 // absent.
 var ErrAbsent = errors.New("absent")
 
+// ErrTemporary is wrapped by a source that could not be reached just now: no
+// network, a server that is down. It is absent too, and comes back by itself.
+var ErrTemporary error = temporaryError{}
+
+type temporaryError struct{}
+
+func (temporaryError) Error() string        { return "cannot be reached now" }
+func (temporaryError) Is(target error) bool { return target == ErrAbsent }
+
 // ErrWrongKey is wrapped when a source gave a key whose public half is not the
 // one that the settings pin. Somebody swapped the medium or the settings are
 // wrong; no other source is asked, so that this cannot pass unseen.
 var ErrWrongKey = errors.New("wrong key")
 
 // ErrDenied is wrapped when who guards the key says no: the agent to another
-// user, a TPM to a machine that booted otherwise, a card to a PIN. No other
-// source is asked.
+// user, a server to this host, a TPM to a machine that booted otherwise, a card to a
+// PIN. No other source is asked.
 var ErrDenied = errors.New("denied")
 
 // ErrCorrupt is wrapped when the medium is there and what it holds is damaged.

@@ -25,12 +25,15 @@ type usbSettings struct {
 	// Wait is how long to wait for a stick that is not there; a duration like
 	// "30s", default none.
 	Wait string `json:"wait,omitempty"`
+	// Unlock says what the file is encrypted for, if it is: see unlock.
+	Unlock string `json:"unlock,omitempty"`
 }
 
 // stick is the source "usb".
 type stick struct {
 	label, uuid, file string
 	wait              time.Duration
+	unlock            unlock
 	disks             disks
 }
 
@@ -44,8 +47,11 @@ func openUSB(s usbSettings) (Source, error) {
 		return nil, fmt.Errorf("file: %q is not a path on the stick, like \"keys/host.age\"", s.File)
 	}
 	u := stick{label: s.Label, uuid: canonUUID(s.UUID), file: path.Clean(s.File), disks: systemDisks}
+	var err error
+	if u.unlock, err = openUnlock(s.Unlock); err != nil {
+		return nil, err
+	}
 	if s.Wait != "" {
-		var err error
 		if u.wait, err = time.ParseDuration(s.Wait); err != nil || u.wait < 0 || u.wait > time.Hour {
 			return nil, fmt.Errorf("wait: %q is no duration up to 1h; write it like \"30s\"", s.Wait)
 		}
@@ -81,7 +87,7 @@ func (u stick) Fetch(ctx context.Context) (*Key, error) {
 		defer stop()
 	}
 	for end := time.Now().Add(u.wait); ; {
-		k, err := u.look()
+		k, err := u.look(ctx)
 		left := time.Until(end)
 		if !errors.Is(err, ErrAbsent) || left <= 0 {
 			return k, err
@@ -95,7 +101,7 @@ func (u stick) Fetch(ctx context.Context) (*Key, error) {
 
 // look tries the one file system that is meant. Two that carry its name could be
 // the work of somebody who plugged a second one in, so neither is taken.
-func (u stick) look() (*Key, error) {
+func (u stick) look(ctx context.Context) (*Key, error) {
 	found, inside, err := u.disks.find(func(p volume) bool {
 		return u.label != "" && p.label == u.label || u.uuid != "" && p.uuid == u.uuid
 	})
@@ -114,5 +120,5 @@ func (u stick) look() (*Key, error) {
 		return nil, fmt.Errorf("%s: %w", found[0].dev, err)
 	}
 	defer clear(raw)
-	return ParseKey(raw)
+	return u.unlock.key(ctx, raw)
 }

@@ -58,6 +58,7 @@ const (
 	classDenied  class = "denied"
 	classRequest class = "bad-request"
 	classAbsent  class = "absent"
+	classNotNow  class = "temporary"
 	classWrong   class = "wrong-key"
 	classCorrupt class = "corrupt"
 	classNoMatch class = "no-match"
@@ -68,6 +69,8 @@ func classOf(err error) class {
 	switch {
 	case errors.Is(err, ErrWrongKey):
 		return classWrong
+	case errors.Is(err, ErrTemporary):
+		return classNotNow
 	case errors.Is(err, ErrAbsent):
 		return classAbsent
 	case errors.Is(err, ErrDenied):
@@ -94,7 +97,7 @@ func (r response) err() error {
 		return nil
 	}
 	is := map[class]error{
-		classDenied: ErrDenied, classAbsent: ErrAbsent, classWrong: ErrWrongKey,
+		classDenied: ErrDenied, classAbsent: ErrAbsent, classNotNow: ErrTemporary, classWrong: ErrWrongKey,
 		classCorrupt: ErrCorrupt, classNoMatch: age.ErrIncorrectIdentity,
 	}[r.Class]
 	return &remoteError{r.Error, is}

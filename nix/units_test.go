@@ -21,6 +21,8 @@ var exposure = map[string]int{
 	"pullnode-keys":    30,
 	"pullnode-handoff": 90, // must not have a mount namespace; see the unit
 	"pullnode-hold":    70, // likewise
+
+	"pullnode-keyfetch@": 20,
 }
 
 // render writes the units as a machine of this configuration has them: the files

@@ -64,6 +64,15 @@ let
     })
   ];
 
+  gitCredentials = lib.concatMap (
+    s:
+    let
+      name = s.name or "keys";
+    in
+    lib.optional (s ? keyFile) "${name}.key:${s.keyFile}"
+    ++ lib.optional (s ? tokenFile) "${name}.token:${s.tokenFile}"
+  ) (builtins.filter (s: s.type or null == "git") settings.keys.sources);
+
   # Both units read the key sources; see docs/keys.md.
   keyCredentials = {
     serviceConfig = lib.mkMerge [
@@ -128,5 +137,10 @@ in
     ];
 
     systemd.services.pullnode-handoff = keyCredentials;
+
+    systemd.sockets.pullnode-keyfetch = lib.mkIf (hasSource "git") { wantedBy = [ "sockets.target" ]; };
+    systemd.services."pullnode-keyfetch@" = lib.mkIf (gitCredentials != [ ]) {
+      serviceConfig.LoadCredential = gitCredentials;
+    };
   };
 }
