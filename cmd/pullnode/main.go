@@ -64,6 +64,7 @@ func commands() map[string]*command {
 		"reset":         resetCommand(),
 		"rotate-signer": rotateCommand(),
 		"hook":          hookCommand(),
+		"install":       installCommand(),
 		"decide":        decideCommand(),
 		"fetch-child":   fetchChildCommand(),
 	}
@@ -89,6 +90,7 @@ const usage = `pullnode keeps a NixOS machine at the newest commit that you sign
   pullnode key test         ask every source of the key by itself
   pullnode key seal FILE    put the key into this machine's TPM
   pullnode check-config F   check a settings file
+  pullnode install HOST     on the installer image: put HOST on its disks
   pullnode version
 
 Those that print take --json. Exit status: 0 ok, 1 failed or refused, 2 usage,

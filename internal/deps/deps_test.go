@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 	"activate/systemd":           {"activate", "activate/health", "internal/durable"},
 	"internal/agent":             {"activate", "activate/health", "sync", "keysrc", "internal/config", "internal/durable", "internal/registry", "internal/state"},
 	"internal/config":            {"internal/registry"},
+	"internal/install":           {},
 	"internal/state":             {"internal/durable"},
 	"internal/durable":           {},
 	"internal/registry":          {},
@@ -32,7 +33,7 @@ var allowed = map[string][]string{
 	"internal/deps":              {},
 	"nix":                        {"internal/config", "keysrc", "nix/units"},
 	"nix/units":                  {},
-	"cmd/pullnode":               {"sync", "sync/fetch", "keysrc", "activate/...", "internal/agent", "internal/config", "internal/durable", "internal/registry", "internal/state", "nix/units"},
+	"cmd/pullnode":               {"sync", "sync/fetch", "keysrc", "activate/...", "internal/agent", "internal/config", "internal/install", "internal/durable", "internal/registry", "internal/state", "nix/units"},
 }
 
 func list(t *testing.T, args ...string) []string {

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"pullnode/internal/config"
+	"pullnode/internal/install"
+	"pullnode/internal/state"
+	"pullnode/keysrc"
+	"pullnode/sync"
+)
+
+// installSettings is where the installer image has the repository's settings.
+const installSettings = "/etc/pullnode/install.json"
+
+// installer is one run of pullnode install.
+type installer struct {
+	install.Installer
+	conf             *config.Config
+	work             string // a directory of this run, in memory on the image
+	staging          string // what the new root gets: host keys, extra files
+	disk, yes        string
+	disks            []string // that were wiped
+	wipe, reboot     bool
+	generated        bool // the host key is new
+	wait, poll       time.Duration
+	in               *bufio.Reader
+	verified         sync.Verified
+	out              io.Writer
+	hostKey, extra   string
+	recipientPrinted bool
+}
+
+func installCommand() *command {
+	i := &installer{in: bufio.NewReader(os.Stdin), poll: 15 * time.Second}
+	var conf, branch string
+	var noReboot, asJSON bool
+	return &command{args: "HOST [--disk DEVICE] [--wipe] [--yes-wipe HOST] [--host-key FILE]", minArg: 1, maxArg: 1,
+		short: "on the installer image: put HOST on this machine's disks",
+		flags: func(fs *flag.FlagSet) {
+			fs.StringVar(&conf, "config", installSettings, "settings: url, branch, introduction, auth")
+			fs.StringVar(&branch, "branch", "", "install from this branch; default: the settings'")
+			fs.StringVar(&i.disk, "disk", "", "the one disk that may be touched; another one in the host's configuration is refused")
+			fs.BoolVar(&i.wipe, "wipe", false, "overwrite disks that have data on them, after the host's name was typed")
+			fs.StringVar(&i.yes, "yes-wipe", "", "the host's name, instead of typing it")
+			fs.StringVar(&i.hostKey, "host-key", "", "the host's ed25519 SSH key; default: a new one")
+			fs.StringVar(&i.extra, "extra-files", "", "a directory whose files the new root gets")
+			fs.DurationVar(&i.wait, "wait", time.Hour, "how long to wait for a commit with which the secrets open")
+			fs.BoolVar(&noReboot, "no-reboot", false, "stay in the installer")
+			fs.BoolVar(&asJSON, "json", false, "print what was installed as JSON; progress goes to standard error")
+			fs.StringVar(&i.Root, "root", "/mnt", "where the new system is mounted")
+		},
+		run: func(ctx context.Context, args []string, out io.Writer) error {
+			c, err := config.Load(conf)
+			if err != nil {
+				return hint(err, "this command is for the installer image; pullnode install --config FILE")
+			}
+			if branch != "" {
+				c.Branch = branch
+			}
+			i.conf, i.Host, i.out, i.reboot, i.Dir = c, args[0], out, !noReboot, c.Dir
+			i.Say = func(format string, a ...any) { fmt.Fprintf(out, format+"\n", a...) }
+			i.Run = runTool
+			if asJSON {
+				i.out = os.Stderr
+				i.Say = func(format string, a ...any) { fmt.Fprintf(os.Stderr, format+"\n", a...) }
+			}
+			if err := i.do(ctx); err != nil || !asJSON {
+				return err
+			}
+			return printJSON(out, map[string]any{"host": i.Host, "commit": i.verified.Commit().ID, "signer": i.verified.Signer(), "disks": i.disks})
+		}}
+}
+
+// runTool runs a tool with its messages on this process's standard error.
+func runTool(ctx context.Context, argv ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	var last lastLine
+	cmd.Stderr = io.MultiWriter(os.Stderr, &last)
+	out, err := cmd.Output()
+	if err != nil && last.text != "" {
+		err = fmt.Errorf("%w: %s", err, safe(last.text))
+	}
+	return out, err
+}
+
+// lastLine keeps the last line that was written to it.
+type lastLine struct{ text, part string }
+
+func (l *lastLine) Write(p []byte) (int, error) {
+	lines := strings.Split(l.part+string(p), "\n")
+	l.part = lines[len(lines)-1]
+	for _, s := range lines[:len(lines)-1] {
+		if s = strings.TrimSpace(s); s != "" {
+			l.text = s
+		}
+	}
+	return len(p), nil
+}
+
+// do is the whole way. No disk is touched before everything else was asked.
+func (i *installer) do(ctx context.Context) error {
+	var err error
+	if i.work, err = os.MkdirTemp("", "pullnode-install-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(i.work)
+	if err := i.stage(); err != nil {
+		return err
+	}
+	facts, err := i.ready(ctx)
+	if err != nil {
+		return err
+	}
+	if err := i.mayWipe(ctx, facts); err != nil {
+		return err
+	}
+	i.report(ctx)
+	if err := i.Install(ctx, i.staging); err != nil {
+		return hint(err, "the disks have no system now; the same command starts over")
+	}
+	if err := i.carryTrust(); err != nil {
+		return fmt.Errorf("the trust floor: %w", err)
+	}
+	if err := i.Finish(ctx); err != nil {
+		return err
+	}
+	i.Say("installed %s at %s", i.Host, i.verified.Commit().ID.Short())
+	if !i.reboot {
+		return nil
+	}
+	_, err = i.Run(ctx, "systemctl", "reboot")
+	return err
+}
+
+// ready fetches, verifies and evaluates, until the host's secrets open.
+func (i *installer) ready(ctx context.Context) (install.Facts, error) {
+	deadline := time.Now().Add(i.wait)
+	for {
+		if err := i.authenticate(ctx); err != nil {
+			return install.Facts{}, err
+		}
+		facts, err := i.Look(ctx)
+		if err != nil {
+			return facts, hint(err, "in a clone: pullnode new-host "+i.Host)
+		}
+		err = i.secretsOpen(ctx, facts)
+		var locked *keysrc.PreflightError
+		if err == nil || !errors.As(err, &locked) {
+			return facts, err
+		}
+		if !i.generated || time.Now().After(deadline) {
+			return facts, hint(err, "add the host to .sops.yaml, sops updatekeys, commit signed and push; no disk was touched")
+		}
+		if !i.recipientPrinted {
+			i.recipientPrinted = true
+			i.Say("%v", err)
+			i.Say("waiting for a commit with which they open; no disk was touched")
+		}
+		select {
+		case <-ctx.Done():
+			return facts, ctx.Err()
+		case <-time.After(i.poll):
+		}
+	}
+}
+
+// mayWipe refuses to overwrite what nobody said may go.
+func (i *installer) mayWipe(ctx context.Context, facts install.Facts) error {
+	devices := facts.Devices()
+	i.disks = devices
+	if i.disk != "" && !slices.Equal(devices, []string{i.disk}) {
+		return fmt.Errorf("%s installs on %s, and only %s may be touched", i.Host, strings.Join(devices, " and "), i.disk)
+	}
+	disks, err := i.Disks(ctx, devices)
+	if err != nil {
+		return err
+	}
+	full := false
+	for _, d := range disks {
+		if d.Data != "" {
+			full = true
+			i.Say("%s has data: %s", d.Path, safe(d.Data))
+		}
+	}
+	if !full {
+		return nil
+	}
+	if !i.wipe {
+		return hint(errors.New("the disks have data on them; none was touched"), "to lose it: pullnode install "+i.Host+" --wipe")
+	}
+	name := i.yes
+	if name == "" {
+		fmt.Fprintf(i.out, "All of it will be lost. Type the host's name to go on: ")
+		line, _ := i.in.ReadString('\n')
+		name = strings.TrimSpace(line)
+	}
+	if name != i.Host {
+		return fmt.Errorf("%q is not %s; no disk was touched", name, i.Host)
+	}
+	return nil
+}
+
+// report writes what hardware this is, where the repository does not have it yet.
+func (i *installer) report(ctx context.Context) {
+	kept := filepath.Join("hosts", i.Host, "facter.json")
+	if _, err := os.Stat(filepath.Join(i.Tree, i.Dir, kept)); err == nil {
+		return
+	}
+	if _, err := exec.LookPath("nixos-facter"); err != nil {
+		return
+	}
+	file := filepath.Join(os.TempDir(), i.Host+"-facter.json")
+	if _, err := i.Run(ctx, "nixos-facter", "-o", file); err != nil {
+		i.Say("! no hardware report: %v", err)
+		return
+	}
+	i.Say("hardware report: %s; commit it as %s", file, kept)
+}
+
+// carryTrust gives the new machine the commit that it was installed from, so that
+// it never accepts an older one.
+func (i *installer) carryTrust() error {
+	s, err := state.Open(state.Config{Dir: filepath.Join(i.Root, stateDir), FloorPath: filepath.Join(i.Root, floorPath)})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	t := i.verified.Trusted()
+	return s.Update(func(st *state.State) error {
+		st.Trusted = state.Trusted{Commit: string(t.Commit), Digest: string(t.Digest), Policy: t.Policy, Signer: i.verified.Signer()}
+		for _, p := range t.Parents {
+			st.Trusted.Parents = append(st.Trusted.Parents, string(p))
+		}
+		return nil
+	})
+}

@@ -1,0 +1,166 @@
+// Package install puts one machine of a verified tree on the disks of this
+// machine, by the tools of NixOS: disko for the disks, nixos-install for the
+// system.
+//
+// It never looks for a commit and never decides whether one may run: the tree that
+// it is given was verified. Everything that can fail without touching a disk is
+// asked first (Look, Disks); only Install writes.
+package install
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// Run starts a tool and gives what it wrote to its standard output. The error
+// ends with the last line that the tool wrote to its standard error.
+type Run func(ctx context.Context, argv ...string) ([]byte, error)
+
+// Installer installs one host.
+type Installer struct {
+	Host string
+	Tree string // the exported commit; has flake.nix
+	Dir  string // of flake.nix in it; empty is its root
+	Root string // where the new system is mounted, /mnt
+	Run  Run
+	Say  func(format string, args ...any) // one line of progress
+}
+
+// Facts are what the host's configuration says of its installation.
+type Facts struct {
+	Drv   string            `json:"drv"`   // the system evaluates to this
+	Disks map[string]string `json:"disks"` // disko's name -> device, all of which are wiped
+	Keys  struct {
+		Sources   []map[string]any `json:"sources"`
+		Recipient string           `json:"recipient"`
+		Files     []string         `json:"files"`
+	} `json:"keys"`
+}
+
+const factsOf = `c: {
+  drv = builtins.unsafeDiscardStringContext c.system.build.toplevel.drvPath;
+  disks = builtins.mapAttrs (_: d: d.device) (c.disko.devices.disk or { });
+  keys = { inherit (c.services.pullnode.settings.keys) sources files; recipient = toString c.services.pullnode.settings.keys.recipient; };
+}`
+
+// flags keep a tree from choosing where Nix gets things from, as in package
+// activate.
+var flags = []string{"--extra-experimental-features", "nix-command flakes",
+	"--option", "accept-flake-config", "false", "--option", "flake-registry", ""}
+
+func (i *Installer) flake() string {
+	return "path:" + filepath.Join(i.Tree, i.Dir)
+}
+
+// Look evaluates the host, without building it. An error says what the tree lacks.
+func (i *Installer) Look(ctx context.Context) (Facts, error) {
+	var f Facts
+	dir := filepath.Join("hosts", i.Host)
+	if _, err := os.Stat(filepath.Join(i.Tree, i.Dir, "hosts")); err == nil {
+		for _, name := range []string{"host.nix", "default.nix", "disko.nix"} {
+			if _, err := os.Stat(filepath.Join(i.Tree, i.Dir, dir, name)); err != nil {
+				return f, fmt.Errorf("the signed commit has no %s", filepath.Join(dir, name))
+			}
+		}
+	}
+	argv := append([]string{"nix"}, flags...)
+	argv = append(argv, "eval", "--json", "--no-update-lock-file", i.flake()+`#nixosConfigurations."`+i.Host+`".config`, "--apply", factsOf)
+	out, err := i.Run(ctx, argv...)
+	if err != nil {
+		return f, fmt.Errorf("%s does not evaluate: %w", i.Host, err)
+	}
+	if err := json.Unmarshal(out, &f); err != nil {
+		return f, fmt.Errorf("%s: nix eval gave no facts: %w", i.Host, err)
+	}
+	if len(f.Disks) == 0 {
+		return f, fmt.Errorf("%s names no disk in disko.devices.disk: there is nothing to install on", i.Host)
+	}
+	return f, nil
+}
+
+// Devices are what will be wiped, sorted.
+func (f Facts) Devices() []string {
+	var all []string
+	for _, d := range f.Disks {
+		if !slices.Contains(all, d) {
+			all = append(all, d)
+		}
+	}
+	sort.Strings(all)
+	return all
+}
+
+// Install wipes the disks of the facts, puts the files of staging on the new root
+// and installs the system. Whatever fails after disko leaves disks without a
+// system; the same command starts over.
+func (i *Installer) Install(ctx context.Context, staging string) error {
+	i.Say("partitioning, formatting and mounting")
+	if _, err := i.Run(ctx, "disko", "--mode", "destroy,format,mount", "--yes-wipe-all-disks",
+		"--root-mountpoint", i.Root, "--flake", i.flake()+"#"+i.Host); err != nil {
+		return fmt.Errorf("disko: %w", err)
+	}
+	if mounted, err := i.Run(ctx, "findmnt", "--noheadings", "--output", "TARGET", "--mountpoint", i.Root); err != nil || strings.TrimSpace(string(mounted)) == "" {
+		return fmt.Errorf("disko ended well and nothing is mounted on %s", i.Root)
+	}
+	if err := copyTree(staging, i.Root); err != nil {
+		return err
+	}
+	i.Say("installing the system")
+	if _, err := i.Run(ctx, "nixos-install", "--root", i.Root, "--flake", i.flake()+"#"+i.Host,
+		"--no-root-passwd", "--no-channel-copy"); err != nil {
+		return fmt.Errorf("nixos-install: %w", err)
+	}
+	return nil
+}
+
+// Finish unmounts the new root, so that all of it is on disk.
+func (i *Installer) Finish(ctx context.Context) error {
+	if _, err := i.Run(ctx, "sync"); err != nil {
+		return err
+	}
+	_, err := i.Run(ctx, "umount", "--recursive", i.Root)
+	return err
+}
+
+// copyTree copies files with their modes, as root's; directories that are there
+// keep theirs.
+func copyTree(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		dst := filepath.Join(to, rel)
+		switch {
+		case d.IsDir():
+			if err := os.Mkdir(dst, info.Mode().Perm()); err != nil && !errors.Is(err, os.ErrExist) {
+				return err
+			}
+			return nil
+		case !d.Type().IsRegular():
+			return fmt.Errorf("%s is neither a file nor a directory", path)
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(dst, raw, info.Mode().Perm()); err != nil {
+			return err
+		}
+		return os.Chmod(dst, info.Mode().Perm())
+	})
+}
