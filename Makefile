@@ -29,7 +29,7 @@ bench: go-check
 
 lab: go-check
 	@sh .ci/needs lab
-	PULLNODE_LAB=1 $(GO) test -count=1 -timeout 40m -run '$(LAB)' ./internal/lab/...
+	PULLNODE_LAB=1 $(GO) test -count=1 -timeout 60m -parallel 6 -run '$(LAB)' ./internal/lab/...
 
 # The flake on real inputs, which lie in directories; needs Nix 2.18 or newer. With
 # NIXPKGS alone: the module on nixpkgs' library.

@@ -9,10 +9,10 @@ import (
 // them, so the guard puts the old system back at its time, and the old agent says
 // so and takes the fix.
 func TestBrokenAgent(t *testing.T) {
-	for name, start := range map[string]string{
-		"exits": "/bin/false",
-		"hangs": "/bin/sleep infinity",
-		"stops": "/bin/sh -c 'kill -STOP $$$$'",
+	for name, c := range map[string]struct{ start, sync, why string }{
+		"exits":         {"/bin/false", "behind", "runs, not the candidate"},
+		"hangs":         {"/bin/sleep infinity", "held", "the switch was ended by timeout"}, // it waits for the unit
+		"hangs when up": {"/bin/sh -c 'systemd-notify --ready; sleep infinity'", "behind", "runs, not the candidate"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // they mostly wait for the guard
@@ -22,15 +22,15 @@ func TestBrokenAgent(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				c := n.system(Config{})
-				c.Units["pullnode.service.d/broken.conf"] = "[Service]\nExecStart=\nExecStart=" + start + "\n"
-				commit := n.push(c, "an agent that "+name)
+				sys := n.system(Config{})
+				sys.Units["pullnode.service.d/broken.conf"] = "[Service]\nNotifyAccess=all\nExecStart=\nExecStart=" + c.start + "\n"
+				commit := n.push(sys, "an agent that "+name)
 				n.until("the switch", func() bool { a := n.state().Attempt; return a != nil && a.Phase == "trying" })
 				n.within(10*time.Minute, "the guard", func() bool {
 					now, err := n.h.Current(n.ctx)
 					return err == nil && now == before && n.state().Attempt == nil
 				})
-				n.says("behind", commit, before+" runs, not the candidate")
+				n.says(c.sync, commit, c.why)
 				n.untouched()
 				n.deployed(n.push(Config{}, "the fix"))
 			})
