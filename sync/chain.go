@@ -1,129 +1,224 @@
 package sync
 
 import (
-	"bytes"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 )
 
-// chain judges every new commit, oldest first on the first-parent line, and
-// what each merge brings in. The full rule takes this function's place.
-func (j *judge) chain(base *Commit, line []*Commit, signers *Signers) (Verified, error) {
-	inT := func(id ID) bool { return id == base.ID || id == j.root() || (j.Ancestors != nil && j.Ancestors(id)) }
-	known := map[ID]bool{base.ID: true}
+// chain judges every new commit, oldest first on the first-parent line, and what
+// each merge brings in.
+type chain struct {
+	*judge
+	base    *Commit
+	known   map[ID]bool // judged here
+	vouched map[ID]bool // named by an endorsement, or below one that is
+	debts   []debt      // not signed as they must be, and not yet vouched for
+	added   []ID
+
+	rules  *Rules            // in force for the next commit
+	files  map[string][]byte // that rules were read from
+	before *Rules            // in force before the commit that was judged last
+	run    []*Commit         // the newest on the line with one root tree
+
+	signer    string
+	unsettled error // why the policy in the last commit is not in force
+	resetSeq  uint64
+}
+
+// debt is a commit that only an endorsement can save.
+type debt struct {
+	id  ID
+	err error
+}
+
+func (j *judge) chain(base *Commit, line []*Commit, rules *Rules) (Verified, error) {
+	c := &chain{judge: j, base: base, known: map[ID]bool{base.ID: true}, vouched: map[ID]bool{}, rules: rules, before: rules}
 	for _, id := range j.s.origin {
-		known[id] = true
+		c.known[id] = true
 	}
-	files := map[string][]byte(nil)
 	if j.Trusted != nil {
-		files = j.Trusted.Policy
-	}
-	tip, signer := base, ""
-	var added []ID
-	for _, c := range line {
-		brought := append(j.newBelow(c.Parents[1:], known, inT), c)
-		for _, m := range brought {
-			if len(m.Parents) == 0 {
-				return Verified{}, j.refuse(Fork, m, "rebase that work onto the branch instead of merging it",
-					"merge %s brings in %s, which has no history in common with the branch", c.ID.Short(), m.ID.Short())
-			}
-			for _, p := range m.Parents {
-				if !known[p] && !inT(p) {
-					return Verified{}, j.refuse(Malformed, m, "", "parent %s of %s is missing from the answer", p.Short(), m.ID.Short())
-				}
-			}
-			who, err := j.signedBy(m, signers)
-			if err != nil {
-				return Verified{}, err
-			}
-			known[m.ID] = true
-			added = append(added, m.ID)
-			signer = who
-		}
-		next, err := j.s.policyFiles(c)
-		if err != nil {
-			return Verified{}, j.refuse(PolicyBad, c, "", "%v", err)
-		}
-		if !bytes.Equal(next[SignersPath], files[SignersPath]) || files == nil {
-			if signers, err = j.parsePolicy(c, next); err != nil {
-				return Verified{}, err
-			}
-		}
-		files, tip = next, c
-	}
-	if len(line) == 0 {
+		c.files, c.resetSeq = j.Trusted.Policy, j.Trusted.ResetSeq
+	} else {
+		// The introduction is judged here too: nobody accepted it before.
 		var err error
-		if files, err = j.s.policyFiles(base); err != nil {
+		if c.files, err = j.policy(base); err != nil {
 			return Verified{}, j.refuse(PolicyBad, base, "", "%v", err)
 		}
-		if signer, err = j.signedBy(base, signers); err != nil && j.Trusted == nil {
+		c.run = []*Commit{base}
+		c.signer, _ = c.who(base, rules)
+	}
+	j.prefetch()
+	for _, n := range line {
+		if err := c.next(n); err != nil {
 			return Verified{}, err
 		}
-	} else {
-		j.pass(fmt.Sprintf("%d of %d signed", len(added), len(added)), "the newest by "+signer)
-		added = append(added[:len(added)-1], base.ID) // the tip is T now, not its ancestor
 	}
-	return Verified{commit: tip, signer: signer, policy: files, stream: j.s, ancestors: append(added, j.s.origin...)}, nil
+	return c.end(line)
+}
+
+// next judges one commit of the line.
+func (c *chain) next(n *Commit) error {
+	for _, m := range append(c.newBelow(n.Parents[1:]), n) {
+		if err := c.joins(m, n); err != nil {
+			return err
+		}
+		if who, err := c.signedBy(m, c.rules.Signers); err != nil {
+			c.debts = append(c.debts, debt{m.ID, err})
+			c.signer = ""
+		} else {
+			c.signer = who
+		}
+		c.known[m.ID] = true
+		c.added = append(c.added, m.ID)
+	}
+	if c.signer != "" {
+		c.vouch(n.endorsed())
+		if seq := n.resetSeq(); seq > c.resetSeq && c.rules.Admin.Has(c.signer) {
+			c.resetSeq = seq // passed by, so it cannot be replayed
+		}
+	}
+	if len(c.run) > 0 && c.run[0].Tree != n.Tree {
+		c.run = nil
+	}
+	c.run = append(c.run, n)
+	c.before = c.rules
+	return c.ratify(n)
+}
+
+// joins checks that a commit stands on nothing but what was judged.
+func (c *chain) joins(m, merge *Commit) error {
+	if len(m.Parents) == 0 {
+		return c.refuse(Fork, m, "rebase that work onto the branch instead of merging it",
+			"merge %s brings in %s, which has no history in common with the branch", merge.ID.Short(), m.ID.Short())
+	}
+	for _, p := range m.Parents {
+		if !c.known[p] && !c.inT(p) {
+			return c.refuse(Malformed, m, "", "parent %s of %s is missing from the answer", p.Short(), m.ID.Short())
+		}
+	}
+	return nil
+}
+
+// vouch takes the debts of what is named and of all below it.
+func (c *chain) vouch(ids []ID) {
+	for stack := ids; len(stack) > 0; {
+		id := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		m, ok := c.s.commits[id]
+		// Only what was judged by now: a commit cannot vouch for a later one.
+		if !ok || c.vouched[id] || !c.known[id] || id == c.base.ID || c.inT(id) {
+			continue
+		}
+		c.vouched[id] = true
+		stack = append(stack, m.Parents...)
+	}
+	c.debts = slices.DeleteFunc(c.debts, func(d debt) bool { return c.vouched[d.id] })
+}
+
+// ratify puts the policy of n in force when enough admins of the one before
+// signed this very tree. A policy that cannot be read never is.
+func (c *chain) ratify(n *Commit) error {
+	c.unsettled = nil
+	files, err := c.policy(n)
+	if err != nil {
+		c.unsettled = c.refuse(PolicyBad, n, "put "+PolicyDir+" right in a commit signed by a listed key", "%v", err)
+		return nil
+	}
+	if maps.EqualFunc(files, c.files, func(a, b []byte) bool { return string(a) == string(b) }) {
+		return nil
+	}
+	rules, err := ParseRules(files)
+	if err != nil {
+		c.unsettled = c.refuse(PolicyBad, n, "put the line right in a commit signed by a listed key", "commit %s: %v", n.ID.Short(), err)
+		return nil
+	}
+	signed := c.quorum(c.rules.Admin, c.rules)
+	if len(signed) < c.rules.Admin.Need {
+		c.unsettled = c.pending(n, c.rules.Admin, signed, "change "+PolicyDir)
+		return nil
+	}
+	c.rules, c.files = rules, files
+	return nil
+}
+
+// quorum gives the people among q who signed the tree that the line ends with,
+// each once, whatever keys they used.
+func (c *chain) quorum(q Quorum, rules *Rules) (who []string) {
+	for _, n := range c.run {
+		if w, err := c.who(n, rules); err == nil && q.Has(w) {
+			who = append(who, w)
+		}
+	}
+	slices.Sort(who)
+	return slices.Compact(who)
+}
+
+func (j *judge) pending(n *Commit, q Quorum, signed []string, what string) error {
+	of := "any listed signer"
+	if q.Members != nil {
+		of = strings.Join(q.Members, ", ")
+	}
+	by := "none yet"
+	if len(signed) > 0 {
+		by = "so far " + strings.Join(signed, ", ")
+	}
+	return j.refuse(Pending, n, "pullnode approve", "%d of %d signatures to %s (%s; of %s)", len(signed), q.Need, what, by, of)
+}
+
+// end says what may happen with the tip.
+func (c *chain) end(line []*Commit) (Verified, error) {
+	if len(c.debts) > 0 {
+		return Verified{}, c.debts[0].err
+	}
+	tip := c.base
+	if len(line) > 0 {
+		tip = line[len(line)-1]
+		c.pass(fmt.Sprintf("%d new commits signed or vouched for", len(c.added)), "the newest by "+c.signer)
+		c.added = append(c.added[:len(c.added)-1], c.base.ID) // the tip is T now, not its ancestor
+	}
+	v := Verified{commit: tip, signer: c.signer, policy: c.files, stream: c.s, ancestors: append(c.added, c.s.origin...), resetSeq: c.resetSeq}
+	if c.lenient || len(line) == 0 && (c.Trusted != nil || c.Introduction.named) {
+		return v, nil // accepted before, or named by root
+	}
+	if c.unsettled != nil {
+		return Verified{}, c.unsettled
+	}
+	if c.Host == "" {
+		return v, nil
+	}
+	rule, ok := c.before.For(c.Host)
+	if !ok {
+		return Verified{}, c.refuse(PolicyBad, tip, "add a line to "+RulesPath+": deploy "+c.Host+" <group>", "no deploy rule of %s is for the host %q", RulesPath, c.Host)
+	}
+	signed := c.quorum(rule.Quorum, c.before)
+	if len(signed) < rule.Need {
+		return Verified{}, c.pending(tip, rule.Quorum, signed, "deploy "+c.Host)
+	}
+	c.pass("deploy "+rule.Pattern, fmt.Sprintf("%d of %d: %s", len(signed), rule.Need, strings.Join(signed, ", ")))
+	return v, nil
 }
 
 // newBelow gives the commits reachable from heads that are new here, parents
 // before children.
-func (j *judge) newBelow(heads []ID, known map[ID]bool, inT func(ID) bool) []*Commit {
+func (c *chain) newBelow(heads []ID) []*Commit {
 	want := map[ID]bool{}
 	stack := append([]ID(nil), heads...)
 	for len(stack) > 0 {
 		id := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		c, ok := j.s.commits[id]
-		if !ok || want[id] || known[id] || inT(id) {
+		m, ok := c.s.commits[id]
+		if !ok || want[id] || c.known[id] || c.inT(id) {
 			continue
 		}
 		want[id] = true
-		stack = append(stack, c.Parents...)
+		stack = append(stack, m.Parents...)
 	}
-	var out []*Commit
-	for _, id := range j.s.order {
-		if want[id] {
-			out = append(out, j.s.commits[id])
-		}
+	out := make([]*Commit, 0, len(want))
+	for id := range want {
+		out = append(out, c.s.commits[id])
 	}
+	slices.SortFunc(out, func(a, b *Commit) int { return c.at[a.ID] - c.at[b.ID] })
 	return out
-}
-
-// policyFiles reads .pullnode of a commit: plain files directly in it.
-func (s *Stream) policyFiles(c *Commit) (map[string][]byte, error) {
-	entries, err := s.tree(c.Tree)
-	if err != nil {
-		return nil, err
-	}
-	files := map[string][]byte{}
-	dir, ok := find(entries, PolicyDir)
-	if !ok {
-		return nil, fmt.Errorf("commit %s has no %s", c.ID.Short(), SignersPath)
-	}
-	if dir.mode != modeTree {
-		return nil, fmt.Errorf("%s is not a directory in %s", PolicyDir, c.ID.Short())
-	}
-	if entries, err = s.tree(dir.id); err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		if e.mode == modeTree {
-			continue // keys/ and the like: not part of the rule
-		}
-		if e.mode != modeFile {
-			return nil, fmt.Errorf("%s/%s in %s is not a plain file", PolicyDir, e.name, c.ID.Short())
-		}
-		b, err := s.body(e.id, "blob")
-		if err != nil {
-			return nil, err
-		}
-		if len(b) > maxPolicy {
-			return nil, fmt.Errorf("%s/%s in %s is %d bytes, at most %d are read", PolicyDir, e.name, c.ID.Short(), len(b), maxPolicy)
-		}
-		files[PolicyDir+"/"+e.name] = b
-	}
-	if files[SignersPath] == nil {
-		return nil, fmt.Errorf("commit %s has no %s", c.ID.Short(), SignersPath)
-	}
-	return files, nil
 }

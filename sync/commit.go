@@ -189,3 +189,14 @@ func unfold(first string, more []string) string {
 	}
 	return b.String()
 }
+
+// byForge says whether a forge seems to have made the commit itself, for hints
+// only: anybody can write that.
+func (c *Commit) byForge() bool {
+	for _, who := range []string{"noreply@github.com", "noreply@gitlab.com", "noreply@codeberg.org", "noreply.codeberg.org", "noreply@forgejo"} {
+		if strings.Contains(c.Committer, who) {
+			return true
+		}
+	}
+	return false
+}

@@ -47,7 +47,7 @@ func FuzzParseCommit(f *testing.F) {
 			return
 		}
 		if c.Signed() {
-			c.verify()
+			c.verify(nil)
 			return
 		}
 		if string(c.payload) != string(raw) {

@@ -3,6 +3,7 @@ package sync
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -12,20 +13,36 @@ type Trusted struct {
 	Commit  ID
 	Parents []ID
 	Digest  Digest
-	Policy  map[string][]byte // .pullnode's files as of T, by path
+	Policy  map[string][]byte // the policy files in force, by path
+	// ResetSeq is the highest number of a reset that was followed or passed by.
+	ResetSeq uint64
 }
 
 // Policy decides which commits may run. It is the only maker of Verified.
 //
-// This first rule asks for one signature by a listed key on every commit from T
-// to the tip; who is listed is what the commit's first parent says, and for a
-// merged-in commit what judges its merge. Quorums, endorsements and resets will
-// be decided in chain, and nowhere else.
+// The rule: the tip descends from T by first parents. Every new commit is signed
+// by somebody whom the policy in force lists, or is vouched for by a later one
+// that is. The policy in force changes only by the quorum of the one before it.
+// The tip itself needs the quorum that the policy in force before it asks for on
+// this host. A history that does not descend needs a reset.
 type Policy struct {
 	Introduction Introduction
 	Trusted      *Trusted      // nil until a first commit was accepted
 	Ancestors    func(ID) bool // is this an ancestor of T? nil where unknown
 	Revoked      []string      // fingerprints that the node's own settings refuse
+	Host         string        // whose deploy rule decides; none does when empty
+	Recovery     string        // fingerprint of the key that may reset alone; may be empty
+
+	// lenient takes a tip that waits for signatures or has a bad policy, with
+	// what is in force instead: it was accepted before, by somebody else's word.
+	lenient bool
+}
+
+// Accepted gives a policy that judges the commit which somebody says was accepted
+// before, to find out what is in force with it.
+func (p Policy) Accepted() Policy {
+	p.Host, p.lenient = "", true
+	return p
 }
 
 // Verified is a tip that a Policy accepted, together with the bytes it stands
@@ -36,6 +53,7 @@ type Verified struct {
 	policy    map[string][]byte
 	stream    *Stream
 	ancestors []ID
+	resetSeq  uint64
 }
 
 // Commit gives the accepted commit.
@@ -46,7 +64,7 @@ func (v Verified) Signer() string { return v.signer }
 
 // Trusted gives what the node must remember once this commit is its T.
 func (v Verified) Trusted() Trusted {
-	return Trusted{Commit: v.commit.ID, Parents: v.commit.Parents, Digest: v.commit.Digest, Policy: v.policy}
+	return Trusted{Commit: v.commit.ID, Parents: v.commit.Parents, Digest: v.commit.Digest, Policy: v.policy, ResetSeq: v.resetSeq}
 }
 
 // NewAncestors gives the commits that become ancestors of T when this tip does,
@@ -59,6 +77,8 @@ type judge struct {
 	s     *Stream
 	steps []Step
 	sigs  map[ID]Signature
+	at    map[ID]int               // where a new commit is in the order of the stream
+	read  map[ID]map[string][]byte // policy directories
 }
 
 // refusal carries a verdict through the error return.
@@ -77,7 +97,10 @@ func (j *judge) refuse(name VerdictName, c *Commit, hint, format string, args ..
 // Judge walks the stream and says what may happen with its tip. Verified is set
 // only with Deploy and UpToDate.
 func (p Policy) Judge(s *Stream) (Verified, Verdict) {
-	j := &judge{Policy: p, s: s, sigs: map[ID]Signature{}}
+	j := &judge{Policy: p, s: s, sigs: map[ID]Signature{}, at: map[ID]int{}, read: map[ID]map[string][]byte{}}
+	for i, id := range s.order {
+		j.at[id] = i
+	}
 	v, err := j.run()
 	if err == nil && v.commit.ID != j.root() {
 		err = s.exportable(v.commit)
@@ -129,20 +152,34 @@ func (j *judge) root() ID {
 func (j *judge) pass(what, fact string) { j.steps = append(j.steps, Step{true, what, fact}) }
 
 func (j *judge) run() (Verified, error) {
-	tip := ID(j.s.Header.Tip)
-	line, base, err := j.firstParents(tip)
-	if err != nil {
-		return Verified{}, err
+	v, err := j.descend()
+	var r *refusal
+	if !errors.As(err, &r) || r.Name == Rollback || j.Trusted != nil && r.Name != Fork {
+		return v, err
 	}
-	policy, err := j.startPolicy(base)
-	if err != nil {
-		return Verified{}, err
+	// A new node may meet a history that only its reset vouches for.
+	if v, asked, failed := j.reset(); asked {
+		return v, failed
 	}
-	if base != nil {
-		j.pass("descends from "+base.ID.Short(), fmt.Sprintf("%d new on the first-parent line", len(line)))
-	}
-	return j.chain(base, line, policy)
+	return v, err
 }
+
+// descend is the rule for a tip that descends from T.
+func (j *judge) descend() (Verified, error) {
+	line, base, err := j.firstParents(ID(j.s.Header.Tip))
+	if err != nil {
+		return Verified{}, err
+	}
+	rules, err := j.startPolicy(base)
+	if err != nil {
+		return Verified{}, err
+	}
+	j.pass("descends from "+base.ID.Short(), fmt.Sprintf("%d new on the first-parent line", len(line)))
+	return j.chain(base, line, rules)
+}
+
+// inT says whether a commit is T or below it.
+func (j *judge) inT(id ID) bool { return id == j.root() || j.Ancestors != nil && j.Ancestors(id) }
 
 // firstParents walks from the tip to T and gives the commits in between, oldest
 // first, and T itself as it stands in this history.
@@ -191,16 +228,24 @@ func (j *judge) viaMerge(tip ID) bool {
 	return ok && j.s.hasT && tip != j.root()
 }
 
-// startPolicy gives the signers in force at T.
-func (j *judge) startPolicy(base *Commit) (*Signers, error) {
+// startPolicy gives the rules in force at T.
+func (j *judge) startPolicy(base *Commit) (*Rules, error) {
 	if j.Trusted != nil {
-		s, err := ParseSigners(j.Trusted.Policy[SignersPath])
+		r, err := ParseRules(j.Trusted.Policy)
 		if err != nil {
 			return nil, j.refuse(PolicyBad, base, "", "the policy that this node trusts: %v", err)
 		}
-		return s, nil
+		return r, nil
 	}
-	sig, err := j.signature(base)
+	files, err := j.policy(base)
+	if err != nil {
+		return nil, j.refuse(PolicyBad, base, "", "%v", err)
+	}
+	rules, err := ParseRules(files)
+	if err != nil {
+		return nil, j.refuse(PolicyBad, base, "put it right and introduce that commit", "the introduction %s: %v", base.ID.Short(), err)
+	}
+	sig, err := j.signature(base, rules.Signers)
 	if err != nil {
 		return nil, err
 	}
@@ -209,31 +254,23 @@ func (j *judge) startPolicy(base *Commit) (*Signers, error) {
 			"the introduction %s is signed by %s, but the settings say %s", base.ID.Short(), sig.Fingerprint, j.Introduction.Fingerprint)
 	}
 	j.pass("introduction "+base.ID.Short(), sig.Fingerprint)
-	files, err := j.s.policyFiles(base)
-	if err != nil {
-		return nil, j.refuse(PolicyBad, base, "", "%v", err)
-	}
-	return j.parsePolicy(base, files)
+	return rules, nil
 }
 
-func (j *judge) parsePolicy(c *Commit, files map[string][]byte) (*Signers, error) {
-	s, err := ParseSigners(files[SignersPath])
-	if err != nil {
-		return nil, j.refuse(PolicyBad, c, "put the line right in a commit signed by a listed key", "%v", err)
-	}
-	return s, nil
-}
-
-func (j *judge) signature(c *Commit) (Signature, error) {
+// signature gives what the signature of c proves; keys brings what a format
+// cannot find in the signature itself.
+func (j *judge) signature(c *Commit, keys *Signers) (Signature, error) {
 	if s, ok := j.sigs[c.ID]; ok {
 		return s, nil
 	}
-	s, err := c.verify()
-	if errors.Is(err, errUnsigned) {
-		return s, j.refuse(Unsigned, c, "sign it: git commit --amend --no-edit -S && git push --force-with-lease",
+	s, err := c.verify(keys)
+	switch {
+	case errors.Is(err, errUnsigned):
+		return s, j.refuse(Unsigned, c, vouchHint(c, "sign it: git commit --amend --no-edit -S && git push --force-with-lease"),
 			"commit %s (%q) by %s is not signed", c.ID.Short(), c.Subject(), c.Author)
-	}
-	if err != nil {
+	case errors.Is(err, errNoKey):
+		return s, j.unknown(c, s.Fingerprint, keys)
+	case err != nil:
 		return s, j.refuse(Malformed, c, "sign it anew: git commit --amend --no-edit -S && git push --force-with-lease",
 			"commit %s (%q): %v", c.ID.Short(), c.Subject(), err)
 	}
@@ -241,21 +278,36 @@ func (j *judge) signature(c *Commit) (Signature, error) {
 	return s, nil
 }
 
+// vouchHint is what to do about a commit that a forge made itself.
+func vouchHint(c *Commit, otherwise string) string {
+	if c.byForge() {
+		return "vouch for what the forge merged: pullnode endorse main --onto deploy --push"
+	}
+	return otherwise
+}
+
+func (j *judge) unknown(c *Commit, fingerprint string, keys *Signers) error {
+	return j.refuse(UnknownKey, c, vouchHint(c, "trusted: "+strings.Join(keys.List(), ", ")),
+		"commit %s (%q) is signed by %s, which this node does not trust", c.ID.Short(), c.Subject(), fingerprint)
+}
+
 // signedBy checks that a listed key signed c and gives its owner.
 func (j *judge) signedBy(c *Commit, signers *Signers) (string, error) {
-	sig, err := j.signature(c)
+	sig, err := j.signature(c, signers)
 	if err != nil {
 		return "", err
 	}
-	for _, r := range j.Revoked {
-		if r == sig.Fingerprint {
-			return "", j.refuse(UnknownKey, c, "sign with another key", "commit %s is signed by %s, which this node's revokedKeys names", c.ID.Short(), sig.Fingerprint)
-		}
+	if j.revoked(sig) {
+		return "", j.refuse(UnknownKey, c, "sign with another key", "commit %s is signed by %s, which this node's revokedKeys names", c.ID.Short(), sig.Fingerprint)
 	}
 	who, ok := signers.Who(sig.Fingerprint)
 	if !ok {
-		return "", j.refuse(UnknownKey, c, "trusted: "+strings.Join(signers.List(), ", "),
-			"commit %s (%q) is signed by %s, which this node does not trust", c.ID.Short(), c.Subject(), sig.Fingerprint)
+		return "", j.unknown(c, sig.Fingerprint, signers)
 	}
 	return who, nil
 }
+
+func (j *judge) revoked(sig Signature) bool { return slices.Contains(j.Revoked, sig.Fingerprint) }
+
+// who is signedBy for counting.
+func (j *judge) who(c *Commit, rules *Rules) (string, error) { return j.signedBy(c, rules.Signers) }

@@ -42,7 +42,7 @@ type sshBlob struct {
 	Signature []byte
 }
 
-func (sshFormat) Verify(payload []byte, armored string) (Signature, error) {
+func (sshFormat) Verify(payload []byte, armored string, _ *Signers) (Signature, error) {
 	raw, err := dearmor(armored)
 	if err != nil {
 		return Signature{}, err

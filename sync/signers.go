@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -13,6 +15,7 @@ import (
 type Signers struct {
 	byKey map[string]string // fingerprint -> principal
 	order []string          // "principal SHA256:…", as in the file
+	certs map[string]*cert  // OpenPGP certificates, by the same fingerprint
 }
 
 // SignersPath is where a repository keeps its signers, PolicyDir the directory
@@ -24,7 +27,9 @@ const (
 )
 
 // ParseSigners reads the documented subset of OpenSSH's allowed_signers: one
-// plain principal, an optional namespaces="git", one key. What would weaken it
+// plain principal, an optional namespaces="git", one key. Instead of key type and
+// key a line may have openpgp4fpr: and the fingerprint of an OpenPGP certificate,
+// which is then looked for in .pullnode/keys. What would weaken it
 // or could be read in two ways (patterns, cert-authority, valid-after and
 // valid-before, unknown options) is an error that names the line.
 //
@@ -51,12 +56,19 @@ func ParseSigners(raw []byte) (*Signers, error) {
 
 func (s *Signers) add(line string) error {
 	f := strings.Fields(line)
-	if len(f) < 3 {
+	if len(f) < 2 {
 		return fmt.Errorf("want a principal, a key type and a key")
 	}
 	who, f := f[0], f[1:]
 	if strings.ContainsAny(who, `*?!,"`) {
 		return fmt.Errorf("principal %q: patterns and lists are not accepted, write one plain name a line", who)
+	}
+	if strings.HasPrefix(f[len(f)-1], pgpPrefix) && (len(f) == 1 || len(f) == 2 && f[0] == `namespaces="git"`) {
+		fp, err := parsePGPFingerprint(f[len(f)-1])
+		if err != nil {
+			return fmt.Errorf("the key of %q: %w", who, err)
+		}
+		return s.list(who, fp)
 	}
 	if !isKeyType(f[0]) {
 		if f[0] != `namespaces="git"` {
@@ -78,7 +90,10 @@ func (s *Signers) add(line string) error {
 	if n := rsaBits(key); key.Type() == ssh.KeyAlgoRSA && n < minRSA {
 		return fmt.Errorf("the rsa key of %q has %d bits, at least %d are wanted", who, n, minRSA)
 	}
-	fp := ssh.FingerprintSHA256(key)
+	return s.list(who, ssh.FingerprintSHA256(key))
+}
+
+func (s *Signers) list(who, fp string) error {
 	if other, ok := s.byKey[fp]; ok && other != who {
 		return fmt.Errorf("%q and %q have the same key", other, who)
 	}
@@ -103,5 +118,20 @@ func (s *Signers) Who(fingerprint string) (string, bool) {
 	return who, ok
 }
 
+// principals gives every name, once.
+func (s *Signers) principals() []string {
+	return slices.Compact(slices.Sorted(maps.Values(s.byKey)))
+}
+
 // List gives "principal SHA256:…" for every key, in the order of the file.
 func (s *Signers) List() []string { return s.order }
+
+// KeyFingerprint gives the fingerprint of a public key as it stands in
+// authorized_keys: type, key, and perhaps a comment.
+func KeyFingerprint(authorized string) (string, error) {
+	key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(authorized))
+	if err != nil {
+		return "", fmt.Errorf("%.60q is no SSH public key", authorized)
+	}
+	return ssh.FingerprintSHA256(key), nil
+}

@@ -8,6 +8,7 @@ type VerdictName string
 const (
 	Deploy     VerdictName = "DEPLOY"
 	UpToDate   VerdictName = "UP-TO-DATE"
+	Pending    VerdictName = "PENDING" // waits for more signatures
 	Rollback   VerdictName = "ROLLBACK"
 	Fork       VerdictName = "FORK"
 	Unsigned   VerdictName = "UNSIGNED"
@@ -36,6 +37,9 @@ type Verdict struct {
 	Hint    string      `json:"hint,omitempty"`
 	Steps   []Step      `json:"steps,omitempty"`
 }
+
+// Waits says that more signatures are all that the tip lacks.
+func (v Verdict) Waits() bool { return v.Name == Pending }
 
 // Refused says whether the verdict keeps the tip from running.
 func (v Verdict) Refused() bool { return v.Name != Deploy && v.Name != UpToDate }

@@ -88,7 +88,7 @@ func (o *operator) introduced() {
 	if files := o.git("show", "--name-only", "--format=", "HEAD"); files != "" && files != sync.SignersPath {
 		o.t.Errorf("the commit has %q", files)
 	}
-	v, err := judgeClone(o.t.Context(), filepath.Join(o.repo, ".git"), string(i.Commit), sync.Policy{Introduction: i}, "")
+	_, v, err := cloneJudge{o.t.Context(), filepath.Join(o.repo, ".git")}.judge(string(i.Commit), sync.Policy{Introduction: i})
 	if err != nil || v.Refused() {
 		o.t.Errorf("a node says %s %s %v", v.Name, v.Reason, err)
 	}

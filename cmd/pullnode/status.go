@@ -53,7 +53,7 @@ func statusCommand() *command {
 
 func well(s agent.Status) bool {
 	switch s.Sync {
-	case "in-sync", "behind", "suspended", "starting":
+	case "in-sync", "behind", "pending", "suspended", "starting":
 		return s.Health != "reverted" && s.Health != "stuck"
 	}
 	return false

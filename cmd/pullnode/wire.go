@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -31,7 +32,13 @@ type nobody struct {
 func openKinds(c *config.Config) error {
 	_, herr := health.Open(c.Health.Checks, health.Seams{Systemd: nobody{}, Commander: nobody{}})
 	_, kerr := chain(c)
-	return errors.Join(herr, kerr)
+	var rerr error
+	if c.RecoveryKey != "" {
+		if _, err := sync.KeyFingerprint(c.RecoveryKey); err != nil {
+			rerr = fmt.Errorf("recoveryKey: %w", err)
+		}
+	}
+	return errors.Join(herr, kerr, rerr)
 }
 
 // onePlace makes an agent that lives in one directory and one process, without

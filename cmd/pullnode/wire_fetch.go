@@ -80,28 +80,25 @@ func inProcess(c *config.Config, root string, dirs agent.Dirs, log *slog.Logger)
 
 // streamClone writes the object stream of a tip in the operator's own clone, by
 // the same code that serves a node.
-func streamClone(ctx context.Context, gitDir, tip string, want sync.Want, answer string) error {
+func streamClone(ctx context.Context, gitDir, tip string, want sync.Want, answer string) (rep sync.Report, err error) {
 	child, err := childCommand()
 	if err != nil {
-		return err
+		return rep, err
 	}
 	tmp := filepath.Dir(answer)
 	bare := filepath.Join(tmp, "clone")
 	// A clone that borrows the objects, so that any commit can be its branch.
 	if out, err := exec.CommandContext(ctx, "git", "clone", "-q", "--bare", "--shared", gitDir, bare).CombinedOutput(); err != nil {
-		return errors.New(string(out))
+		return rep, errors.New(string(out))
 	}
 	if _, err := gitIn(ctx, bare, "update-ref", "refs/heads/pullnode-verify", tip); err != nil {
-		return err
+		return rep, err
 	}
 	want.Branch, want.Remotes = "pullnode-verify", []sync.WantRemote{{Name: "clone", URL: bare}}
 	s, err := fetch.New(fetch.Config{AnswerPath: answer, RepoDir: filepath.Join(tmp, "repo"), Child: child})
 	if err != nil {
-		return err
+		return rep, err
 	}
 	defer s.Close()
-	if r := s.Serve(ctx, want); r.Class != sync.Moved {
-		return errors.New(r.Text)
-	}
-	return nil
+	return s.Serve(ctx, want), nil
 }

@@ -229,12 +229,23 @@ func (a *Agent) examine(want sync.Want, policy func() (sync.Policy, error)) (syn
 	return v, verdict, nil
 }
 
-func (a *Agent) policy() (sync.Policy, error) {
-	intro, err := sync.ParseIntroduction(a.Config.Introduction)
-	if err != nil {
-		return sync.Policy{}, err
+// introduced gives the policy of a node that has accepted nothing yet.
+func (a *Agent) introduced() (p sync.Policy, err error) {
+	p = sync.Policy{Revoked: a.Config.RevokedKeys, Host: a.Config.HostName}
+	if p.Introduction, err = sync.ParseIntroduction(a.Config.Introduction); err != nil {
+		return p, err
 	}
-	p := sync.Policy{Introduction: intro, Revoked: a.Config.RevokedKeys}
+	if a.Config.RecoveryKey != "" {
+		p.Recovery, err = sync.KeyFingerprint(a.Config.RecoveryKey)
+	}
+	return p, err
+}
+
+func (a *Agent) policy() (sync.Policy, error) {
+	p, err := a.introduced()
+	if err != nil {
+		return p, err
+	}
 	t := a.Store.State().Trusted
 	switch {
 	case t.Named:
@@ -243,7 +254,7 @@ func (a *Agent) policy() (sync.Policy, error) {
 	case t.Commit == "":
 		return p, nil
 	}
-	p.Trusted = &sync.Trusted{Commit: sync.ID(t.Commit), Digest: sync.Digest(t.Digest), Policy: t.Policy}
+	p.Trusted = &sync.Trusted{Commit: sync.ID(t.Commit), Digest: sync.Digest(t.Digest), Policy: t.Policy, ResetSeq: t.ResetSeq}
 	for _, id := range t.Parents {
 		p.Trusted.Parents = append(p.Trusted.Parents, sync.ID(id))
 	}
@@ -269,7 +280,7 @@ func (a *Agent) judged(v sync.Verified, verdict sync.Verdict) error {
 			return nil
 		}
 		t := v.Trusted()
-		s.Trusted = state.Trusted{Commit: string(t.Commit), Digest: string(t.Digest), Policy: t.Policy, Signer: v.Signer()}
+		s.Trusted = state.Trusted{Commit: string(t.Commit), Digest: string(t.Digest), Policy: t.Policy, ResetSeq: t.ResetSeq, Signer: v.Signer()}
 		for _, p := range t.Parents {
 			s.Trusted.Parents = append(s.Trusted.Parents, string(p))
 		}
@@ -278,9 +289,13 @@ func (a *Agent) judged(v sync.Verified, verdict sync.Verdict) error {
 	if err != nil || !verdict.Refused() {
 		return err
 	}
-	a.Log.Warn("refused", "verdict", verdict.Name, "commit", verdict.Commit, "why", verdict.Reason)
-	return a.Store.Append(state.Entry{Time: a.Now().UTC(), Commit: string(verdict.Commit), Subject: verdict.Subject,
-		Result: state.ResultRefused, Why: string(verdict.Name) + ": " + verdict.Reason})
+	a.Log.Warn("not accepted", "verdict", verdict.Name, "commit", verdict.Commit, "why", verdict.Reason)
+	e := state.Entry{Time: a.Now().UTC(), Commit: string(verdict.Commit), Subject: verdict.Subject,
+		Result: state.ResultRefused, Why: string(verdict.Name) + ": " + verdict.Reason}
+	if verdict.Waits() {
+		e.Result, e.Why = state.ResultPending, verdict.Reason
+	}
+	return a.Store.Append(e)
 }
 
 func (a *Agent) suspended() bool {

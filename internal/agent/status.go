@@ -9,6 +9,7 @@ import (
 
 	"pullnode/activate"
 	"pullnode/internal/state"
+	"pullnode/sync"
 )
 
 // Status is everything that pullnode status shows, without any secret. It is
@@ -21,7 +22,7 @@ type Status struct {
 	Started   time.Time      `json:"started"`
 	Written   time.Time      `json:"written"`
 	Phase     string         `json:"phase,omitempty"` // what it is doing now
-	Sync      string         `json:"sync"`            // in-sync, behind, refused, held, failed, suspended, starting, stopped
+	Sync      string         `json:"sync"`            // in-sync, behind, pending, refused, held, failed, suspended, starting, stopped
 	Health    string         `json:"health"`          // healthy, checking, reverted, stuck, unknown
 	Branch    string         `json:"branch"`
 	Remote    string         `json:"remote,omitempty"`
@@ -130,6 +131,8 @@ func (a *Agent) gather(ctx context.Context) Status {
 		if s.SuspendedUntil != nil {
 			st.Why = []string{"deploys nothing until " + s.SuspendedUntil.UTC().Format("2006-01-02 15:04 UTC")}
 		}
+	case s.Verdict.Name == string(sync.Pending):
+		st.Sync, st.Why = "pending", []string{s.Verdict.Text}
 	case s.Verdict.Name != "DEPLOY" && s.Verdict.Name != "UP-TO-DATE":
 		st.Sync, st.Why = "refused", []string{s.Verdict.Text}
 	case s.Hold != nil:

@@ -65,9 +65,7 @@ func (a *Agent) look(ctx context.Context) time.Duration {
 	switch rep.Class {
 	case sync.Unchanged:
 	case sync.Moved:
-		_, v, err := a.examine(w, func() (sync.Policy, error) {
-			return sync.Policy{Introduction: intro, Revoked: a.Config.RevokedKeys}, nil
-		})
+		_, v, err := a.examine(w, a.introduced)
 		if err != nil {
 			return a.lookFailed("answer", err.Error(), 0)
 		}

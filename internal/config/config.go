@@ -34,8 +34,8 @@ type Config struct {
 	// RevokedKeys are fingerprints that this node refuses whatever the
 	// repository says.
 	RevokedKeys []string `json:"revokedKeys,omitempty"`
-	// RecoveryKey is an offline key that may one day sign a reset. Decoded and
-	// shown; not honoured yet.
+	// RecoveryKey is an offline SSH key, as in authorized_keys, whose reset is
+	// followed without anybody else's signature.
 	RecoveryKey string `json:"recoveryKey,omitempty"`
 	// Operation is what is done with an accepted commit. Default "switch".
 	Operation Operation `json:"operation,omitempty"`

@@ -20,6 +20,7 @@ const (
 	ResultStuck        = "stuck"        // tried, and the old system could not be put back
 	ResultInconclusive = "inconclusive" // put back without proof that it is bad
 	ResultRefused      = "refused"      // not tried: trust, quarantine or a check before the switch
+	ResultPending      = "pending"      // not tried: waits for more signatures
 	ResultFailed       = "failed"       // not tried: could not be fetched, built or switched to
 	ResultUnchanged    = "unchanged"    // a new commit that gives the running system
 	ResultTrusted      = "trusted"      // root named this commit as the one to begin with anew; Why says why
@@ -44,7 +45,7 @@ type Entry struct {
 // sameRefusal says whether o is the refusal that e was, met again at the next
 // poll.
 func (e Entry) sameRefusal(o Entry) bool {
-	return e.Result == ResultRefused && o.Result == ResultRefused && e.Commit == o.Commit && e.Why == o.Why
+	return (e.Result == ResultRefused || e.Result == ResultPending) && e.Result == o.Result && e.Commit == o.Commit && e.Why == o.Why
 }
 
 func historyPath(dir string) string { return filepath.Join(dir, "history.jsonl") }

@@ -1,0 +1,70 @@
+package sync
+
+import (
+	"fmt"
+	"strings"
+)
+
+// maxPolicyFiles is how many files a policy may have, certificates included.
+const maxPolicyFiles = 256
+
+// policy gives the policy files of a commit. The same directory is read once.
+func (j *judge) policy(c *Commit) (map[string][]byte, error) {
+	entries, err := j.s.tree(c.Tree)
+	if err != nil {
+		return nil, err
+	}
+	dir, ok := find(entries, PolicyDir)
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("commit %s has no %s", c.ID.Short(), SignersPath)
+	case dir.mode != modeTree:
+		return nil, fmt.Errorf("%s is not a directory in %s", PolicyDir, c.ID.Short())
+	}
+	if files, ok := j.read[dir.id]; ok {
+		return files, nil
+	}
+	files := map[string][]byte{}
+	if err := j.s.policyDir(dir.id, PolicyDir, files); err != nil {
+		return nil, fmt.Errorf("commit %s: %w", c.ID.Short(), err)
+	}
+	if files[SignersPath] == nil {
+		return nil, fmt.Errorf("commit %s has no %s", c.ID.Short(), SignersPath)
+	}
+	j.read[dir.id] = files
+	return files, nil
+}
+
+// policyDir reads a directory of policy files: plain files, and certificates one
+// level below. Nothing else may be in it, so that nothing in it is overlooked.
+func (s *Stream) policyDir(id ID, path string, files map[string][]byte) error {
+	entries, err := s.tree(id)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := path + "/" + e.name
+		switch {
+		case e.mode == modeTree && name == KeysDir:
+			if err := s.policyDir(e.id, name, files); err != nil {
+				return err
+			}
+			continue
+		case e.mode == modeTree && !strings.HasPrefix(path, KeysDir):
+			continue // somebody else's
+		case e.mode != modeFile:
+			return fmt.Errorf("%s is not a plain file", name)
+		case len(files) == maxPolicyFiles:
+			return fmt.Errorf("%s has more than %d files", PolicyDir, maxPolicyFiles)
+		}
+		b, err := s.body(e.id, "blob")
+		if err != nil {
+			return err
+		}
+		if len(b) > maxPolicy {
+			return fmt.Errorf("%s is %d bytes, at most %d are read", name, len(b), maxPolicy)
+		}
+		files[name] = b
+	}
+	return nil
+}
