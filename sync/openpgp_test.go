@@ -66,10 +66,16 @@ func TestOpenPGP(t *testing.T) {
 
 	raw := r.Git("cat-file", "commit", r.Head()) + "\n"
 	for name, change := range map[string]func(string) string{
-		"message":  func(s string) string { return strings.Replace(s, "by gina", "by vina", 1) },
-		"comment":  func(s string) string { return strings.Replace(s, "SIGNATURE-----\n \n", "SIGNATURE-----\n Comment: x\n \n", 1) },
+		"message": func(s string) string { return strings.Replace(s, "by gina", "by vina", 1) },
+		"comment": func(s string) string {
+			return strings.Replace(s, "SIGNATURE-----\n \n", "SIGNATURE-----\n Comment: x\n \n", 1)
+		},
 		"one line": func(s string) string { return strings.Replace(s, "=\n -----END", "=\n \n -----END", 1) },
-		"twice":    func(s string) string { i := strings.Index(s, "-----BEGIN"); j := strings.Index(s, "-----END PGP SIGNATURE-----\n") + 28; return s[:j] + " " + s[i:j] + s[j:] },
+		"twice": func(s string) string {
+			i := strings.Index(s, "-----BEGIN")
+			j := strings.Index(s, "-----END PGP SIGNATURE-----\n") + 28
+			return s[:j] + " " + s[i:j] + s[j:]
+		},
 	} {
 		twisted := change(raw)
 		if twisted == raw {
