@@ -17,7 +17,7 @@ lab-demo: go-check
 
 test: go-check
 	@sh .ci/needs test
-	$(GO) test ./...
+	$(GO) test -timeout 30m ./...
 	GOEXPERIMENT=runtimesecret $(GO) test -run 'TestNoCopyOfTheKey|TestAgent' ./keysrc
 
 lint: go-check
