@@ -22,12 +22,14 @@ type Audit struct {
 // Event is one line of the audit.
 type Event struct {
 	Time      time.Time `json:"time"`
-	Event     string    `json:"event"` // acquire, unwrap, preflight, drop or refuse
+	Event     string    `json:"event"` // acquire, unwrap, preflight or refuse; of a key server release, deny or fail
 	Source    string    `json:"source,omitempty"`
 	Recipient string    `json:"recipient,omitempty"`
 	PID       int       `json:"pid,omitempty"` // of who asked
 	UID       int       `json:"uid"`
 	Program   string    `json:"program,omitempty"` // as the kernel names it; root can choose the name
+	Host      string    `json:"host,omitempty"`    // a key server's client, by its certificate
+	From      string    `json:"from,omitempty"`    // its address and port
 	Files     int       `json:"files,omitempty"`   // of a preflight
 	Error     string    `json:"error,omitempty"`
 }

@@ -148,8 +148,8 @@ func (k *Key) Wipe() {
 	in.device = nil
 }
 
-// writeTo writes the identity file's text. Only a Handoff may: it is the one
-// way in which a key leaves this package.
+// writeTo writes the identity file's text. Only a Handoff and a KeyServer may:
+// there is no other way in which a key leaves this package.
 func (k *Key) writeTo(w io.Writer) error {
 	in := k.held()
 	if in == nil {

@@ -23,6 +23,7 @@ var exposure = map[string]int{
 	"pullnode-hold":    70, // likewise
 
 	"pullnode-keyfetch@": 20,
+	"pullnode-keyserver": 25,
 }
 
 // render writes the units as a machine of this configuration has them: the files

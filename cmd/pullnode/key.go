@@ -14,9 +14,13 @@ import (
 	"pullnode/keysrc"
 )
 
-// keyCommands are the verbs of "pullnode key".
+// keyCommands are the verbs of two words, "pullnode key ..." and "pullnode
+// keyserver ...".
 func keyCommands() map[string]*command {
 	return map[string]*command{
+		"keyserver add":  keyserverAddCommand(),
+		"keyserver init": keyserverInitCommand(),
+
 		"key seal": keySealCommand(),
 		"key show": keyShowCommand(),
 		"key test": keyTestCommand(),

@@ -58,6 +58,7 @@ func commands() map[string]*command {
 		"trust":         trustCommand(),
 		"doctor":        doctorCommand(),
 		"check-config":  checkCommand(),
+		"keyserver":     keyserverCommand(),
 		"version":       versionCommand(),
 		"approve":       approveCommand(),
 		"endorse":       endorseCommand(),
@@ -89,6 +90,7 @@ const usage = `pullnode keeps a NixOS machine at the newest commit that you sign
   pullnode key show         what the keys process holds
   pullnode key test         ask every source of the key by itself
   pullnode key seal FILE    put the key into this machine's TPM
+  pullnode keyserver [init|add HOST]
   pullnode check-config F   check a settings file
   pullnode install HOST     on the installer image: put HOST on its disks
   pullnode version

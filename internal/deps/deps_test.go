@@ -16,6 +16,7 @@ var allowed = map[string][]string{
 	"sync/fetch":                 {"sync", "internal/registry", "internal/durable", "internal/config"},
 	"keysrc":                     {"sync", "internal/registry", "internal/durable", "internal/config"},
 	"keysrc/keysrctest":          {"keysrc"},
+	"keysrc/certs":               {},
 	"activate":                   {"sync", "keysrc", "activate/health", "internal/durable"},
 	"activate/health":            {"sync/fetch", "internal/registry", "internal/durable", "internal/config"},
 	"activate/health/healthtest": {"activate/health"},
@@ -33,7 +34,7 @@ var allowed = map[string][]string{
 	"internal/deps":              {},
 	"nix":                        {"internal/config", "keysrc", "nix/units"},
 	"nix/units":                  {},
-	"cmd/pullnode":               {"sync", "sync/fetch", "keysrc", "activate/...", "internal/agent", "internal/config", "internal/install", "internal/durable", "internal/registry", "internal/state", "nix/units"},
+	"cmd/pullnode":               {"sync", "sync/fetch", "keysrc", "keysrc/certs", "activate/...", "internal/agent", "internal/config", "internal/install", "internal/durable", "internal/registry", "internal/state", "nix/units"},
 }
 
 func list(t *testing.T, args ...string) []string {
