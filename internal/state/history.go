@@ -42,17 +42,20 @@ type Entry struct {
 	Why        string        `json:"why,omitempty"`
 }
 
-// sameRefusal says whether o is the refusal that e was, met again at the next
-// poll.
+// sameRefusal says whether o is the refusal that e was, met again later.
 func (e Entry) sameRefusal(o Entry) bool {
 	return (e.Result == ResultRefused || e.Result == ResultPending) && e.Result == o.Result && e.Commit == o.Commit && e.Why == o.Why
 }
 
 func historyPath(dir string) string { return filepath.Join(dir, "history.jsonl") }
 
-// Append adds an entry to the history. A refusal that repeats the last entry is
-// left out: the same tip is refused at every poll. Errors: ErrNewerSchema, those
-// of the file system.
+// lookBack is how many entries are looked through for the same refusal.
+const lookBack = 200
+
+// Append adds an entry to the history. A refusal that repeats the last entry of
+// its commit is left out: each process meets the same tip anew, and so does one
+// whose server shows it in turns. Errors: ErrNewerSchema, those of the file
+// system.
 func (s *Store) Append(e Entry) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,12 +68,19 @@ func (s *Store) Append(e Entry) error {
 	if e.Time.IsZero() {
 		e.Time = s.conf.Now().UTC()
 	}
-	last, err := ReadHistory(s.conf.Dir, 1)
-	if err != nil {
-		return err
-	}
-	if len(last) == 1 && last[0].sameRefusal(e) {
-		return nil
+	if e.Result == ResultRefused {
+		list, err := ReadHistory(s.conf.Dir, lookBack)
+		if err != nil {
+			return err
+		}
+		for i := len(list) - 1; i >= 0; i-- {
+			if list[i].Commit == e.Commit {
+				if list[i].sameRefusal(e) {
+					return nil
+				}
+				break
+			}
+		}
 	}
 	line, err := json.Marshal(e)
 	if err != nil {

@@ -31,6 +31,7 @@ func TestHistory(t *testing.T) {
 	kept := state.Entry{Commit: "c", Result: state.ResultKept}
 	add(kept)
 	add(kept)
+	add(refused) // met again after something else
 	var got []string
 	h, err := s.History(100)
 	must(t, err)
