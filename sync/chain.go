@@ -19,6 +19,7 @@ type chain struct {
 
 	rules  *Rules            // in force for the next commit
 	files  map[string][]byte // that rules were read from
+	dir    ID                // where files were last seen; may be empty
 	before *Rules            // in force before the commit that was judged last
 	run    []*Commit         // the newest on the line with one root tree
 
@@ -126,7 +127,11 @@ func (c *chain) ratify(n *Commit) error {
 		c.unsettled = c.refuse(PolicyBad, n, "put "+PolicyDir+" right in a commit signed by a listed key", "%v", err)
 		return nil
 	}
+	if c.dir != "" && c.dir == c.read.id {
+		return nil
+	}
 	if maps.EqualFunc(files, c.files, func(a, b []byte) bool { return string(a) == string(b) }) {
+		c.dir = c.read.id
 		return nil
 	}
 	rules, err := ParseRules(files)
@@ -139,7 +144,7 @@ func (c *chain) ratify(n *Commit) error {
 		c.unsettled = c.pending(n, c.rules.Admin, signed, "change "+PolicyDir)
 		return nil
 	}
-	c.rules, c.files = rules, files
+	c.rules, c.files, c.dir = rules, files, c.read.id
 	return nil
 }
 

@@ -77,8 +77,8 @@ type judge struct {
 	s     *Stream
 	steps []Step
 	sigs  map[ID]Signature
-	at    map[ID]int               // where a new commit is in the order of the stream
-	read  map[ID]map[string][]byte // policy directories
+	at    map[ID]int // where a new commit is in the order of the stream
+	read  policyRead
 }
 
 // refusal carries a verdict through the error return.
@@ -97,7 +97,7 @@ func (j *judge) refuse(name VerdictName, c *Commit, hint, format string, args ..
 // Judge walks the stream and says what may happen with its tip. Verified is set
 // only with Deploy and UpToDate.
 func (p Policy) Judge(s *Stream) (Verified, Verdict) {
-	j := &judge{Policy: p, s: s, sigs: map[ID]Signature{}, at: map[ID]int{}, read: map[ID]map[string][]byte{}}
+	j := &judge{Policy: p, s: s, sigs: map[ID]Signature{}, at: map[ID]int{}}
 	for i, id := range s.order {
 		j.at[id] = i
 	}

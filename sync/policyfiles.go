@@ -1,14 +1,15 @@
 package sync
 
-import (
-	"fmt"
-	"strings"
+import "fmt"
+
+// A policy is kept in the node's state, certificates included, so it must be small.
+const (
+	maxPolicyFiles = 256
+	maxPolicyBytes = 256 << 10 // all together
 )
 
-// maxPolicyFiles is how many files a policy may have, certificates included.
-const maxPolicyFiles = 256
-
-// policy gives the policy files of a commit. The same directory is read once.
+// policy gives the policy files of a commit. The same map is the same directory;
+// the one of the commit before is not read again.
 func (j *judge) policy(c *Commit) (map[string][]byte, error) {
 	entries, err := j.s.tree(c.Tree)
 	if err != nil {
@@ -21,8 +22,8 @@ func (j *judge) policy(c *Commit) (map[string][]byte, error) {
 	case dir.mode != modeTree:
 		return nil, fmt.Errorf("%s is not a directory in %s", PolicyDir, c.ID.Short())
 	}
-	if files, ok := j.read[dir.id]; ok {
-		return files, nil
+	if dir.id == j.read.id {
+		return j.read.files, nil
 	}
 	files := map[string][]byte{}
 	if err := j.s.policyDir(dir.id, PolicyDir, files); err != nil {
@@ -31,8 +32,21 @@ func (j *judge) policy(c *Commit) (map[string][]byte, error) {
 	if files[SignersPath] == nil {
 		return nil, fmt.Errorf("commit %s has no %s", c.ID.Short(), SignersPath)
 	}
-	j.read[dir.id] = files
+	total := 0
+	for _, b := range files {
+		total += len(b)
+	}
+	if total > maxPolicyBytes {
+		return nil, fmt.Errorf("commit %s: the files in %s have %d bytes together, at most %d are read", c.ID.Short(), PolicyDir, total, maxPolicyBytes)
+	}
+	j.read = policyRead{dir.id, files}
 	return files, nil
+}
+
+// policyRead is a policy directory as it was read last.
+type policyRead struct {
+	id    ID
+	files map[string][]byte
 }
 
 // policyDir reads a directory of policy files: plain files, and certificates one
@@ -50,7 +64,7 @@ func (s *Stream) policyDir(id ID, path string, files map[string][]byte) error {
 				return err
 			}
 			continue
-		case e.mode == modeTree && !strings.HasPrefix(path, KeysDir):
+		case e.mode == modeTree && path == PolicyDir && name != SignersPath && name != RulesPath:
 			continue // somebody else's
 		case e.mode != modeFile:
 			return fmt.Errorf("%s is not a plain file", name)

@@ -100,9 +100,11 @@ func (j *judge) anchored(tip *Commit) error {
 		_, ok := j.at[id]
 		return ok && !j.inT(id) && id != j.Introduction.Commit
 	}
-	known := func(id ID) bool {
-		return j.inT(id) || id == j.Introduction.Commit || slices.Contains(j.s.origin, id)
+	origin := map[ID]bool{j.Introduction.Commit: true}
+	for _, id := range j.s.origin {
+		origin[id] = true
 	}
+	known := func(id ID) bool { return j.inT(id) || origin[id] }
 	at := tip
 	for new(at.ID) && len(at.Parents) > 0 && j.s.commits[at.Parents[0]] != nil {
 		at = j.s.commits[at.Parents[0]]

@@ -104,7 +104,7 @@ func (p *rulesParser) line(f []string) (err error) {
 		if len(f) < 2 {
 			return fmt.Errorf("want: deploy <hosts> <group> [need <n>]")
 		}
-		if !hostPattern.MatchString(f[0]) {
+		if !hostPattern.MatchString(f[0]) || len(f[0]) > 253 || strings.Count(f[0], "*") > 4 {
 			return fmt.Errorf("%q is no pattern of host names", f[0])
 		}
 		q, err := p.quorum(f[1:])

@@ -191,3 +191,61 @@ func TestPrePushHook(t *testing.T) {
 		t.Error(said)
 	}
 }
+
+// A rewritten history is followed after a reset by the admins that the node knows,
+// and by the recovery key without them.
+func TestResetCommand(t *testing.T) {
+	r, call := operatorRepo(t)
+	intro := r.Head()
+	r.Write("site", "one\n")
+	accepted := r.Commit("alice", "accepted")
+	r.Git("reset", "-q", "--hard", intro)
+	r.Write("site", "two\n")
+	r.Commit("", "rewritten, and not even signed")
+	if said := call(exitFailed, "verify", "main", "--trusted", accepted); !strings.Contains(said, "FORK") {
+		t.Error(said)
+	}
+	call(exitOK, "reset", "--yes")
+	if said := call(exitOK, "verify", "main", "--trusted", accepted); !strings.Contains(said, "reset") {
+		t.Error(said)
+	}
+
+	r.Git("reset", "-q", "--hard", intro)
+	r.Signers("bob")
+	r.Commit("", "alice has lost her key")
+	offline := r.Key("offline")
+	pub, err := os.ReadFile(offline + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	call(exitOK, "reset", "--yes", "--key", offline)
+	if said := call(exitFailed, "verify", "main", "--trusted", accepted); !strings.Contains(said, "no admin") {
+		t.Error(said)
+	}
+	if said := call(exitOK, "verify", "main", "--trusted", accepted, "--recovery-key", string(pub)); !strings.Contains(said, "recovery key") {
+		t.Error(said)
+	}
+}
+
+// What a forge merged by itself says what to do, and that does it.
+func TestForgeFlow(t *testing.T) {
+	r, call := operatorRepo(t)
+	r.Git("branch", "deploy")
+	origin := upstream(t, r, "main", "deploy")
+	r.Write("site", "by a pull request\n")
+	r.Git("add", "-A")
+	r.Git("-c", "user.name=GitHub", "-c", "user.email=noreply@github.com", "-c", "commit.gpgsign=false",
+		"commit", "-q", "-m", "Merge pull request #7", "--author", "carol <carol@example.org>")
+	forge := r.Head()
+	r.RawCommit(strings.Replace(r.Git("cat-file", "commit", forge)+"\n", "alice <alice@example.org>", "GitHub <noreply@github.com>", 1))
+	r.Git("push", "-q")
+	const do = "pullnode endorse main --onto deploy --push"
+	if said := call(exitFailed, "verify", "main"); !strings.Contains(said, "UNSIGNED") || !strings.Contains(said, do) {
+		t.Error(said)
+	}
+	call(exitOK, append(strings.Fields(do)[1:], "--yes")...)
+	call(exitOK, "verify", "deploy")
+	if r.Git("--git-dir", origin, "rev-parse", "deploy") != r.Git("rev-parse", "deploy") {
+		t.Error("not pushed")
+	}
+}

@@ -231,6 +231,9 @@ func (a *Agent) examine(want sync.Want, policy func() (sync.Policy, error)) (syn
 
 // introduced gives the policy of a node that has accepted nothing yet.
 func (a *Agent) introduced() (p sync.Policy, err error) {
+	if a.Config.HostName == "" {
+		return p, errors.New("the settings have no hostName, so no deploy rule could decide")
+	}
 	p = sync.Policy{Revoked: a.Config.RevokedKeys, Host: a.Config.HostName}
 	if p.Introduction, err = sync.ParseIntroduction(a.Config.Introduction); err != nil {
 		return p, err

@@ -18,7 +18,7 @@ var (
 	hostRE   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62})$`)
 	branchRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$`)
 	introRE  = regexp.MustCompile(`^[0-9a-f]{40}@SHA256:[A-Za-z0-9+/]{43}$`)
-	fpRE     = regexp.MustCompile(`^SHA256:[A-Za-z0-9+/]{43}$`)
+	fpRE     = regexp.MustCompile(`^(SHA256:[A-Za-z0-9+/]{43}|openpgp4fpr:[0-9A-F]{40})$`)
 	attrRE   = regexp.MustCompile(`^[A-Za-z0-9_."'-]{1,300}$`)
 )
 
@@ -70,7 +70,7 @@ func (c *Config) problems() (errs []error) {
 	}
 	for i, k := range c.RevokedKeys {
 		if !fpRE.MatchString(k) {
-			bad(fmt.Sprintf("revokedKeys[%d]", i), "%q is no fingerprint (SHA256:…)", k)
+			bad(fmt.Sprintf("revokedKeys[%d]", i), "%q is no fingerprint (SHA256:…, or openpgp4fpr: and capital digits)", k)
 		}
 	}
 	ops := []string{string(Switch), string(Boot), string(Test), string(Observe)}
