@@ -30,10 +30,18 @@ while read -r local id remote _; do
 done
 `
 
-// hookCommand installs the pre-push hook of a clone.
+// preCommit refuses secrets that are not encrypted, and private keys.
+const preCommit = `#!/bin/sh
+` + hookMark + `
+said=$("${PULLNODE:-pullnode}" secret check --staged 2>&1) && exit 0
+printf '%s\n' "$said" "to commit it all the same: git commit --no-verify" >&2
+exit 1
+`
+
+// hookCommand installs the hooks of a clone.
 func hookCommand() *command {
 	var dir, branches string
-	return &command{args: "[--branches main,deploy] [--repo DIR]", short: "have git push ask pullnode verify first",
+	return &command{args: "[--branches main,deploy] [--repo DIR]", short: "have git ask pullnode before a push and a commit",
 		flags: func(fs *flag.FlagSet) {
 			fs.StringVar(&dir, "repo", ".", "a clone of the configuration repository")
 			fs.StringVar(&branches, "branches", "main", "the branches that nodes follow, by comma")
@@ -49,20 +57,29 @@ func hookCommand() *command {
 					return usageError("%q is no name of a branch", b)
 				}
 			}
-			path := filepath.Join(hooks, "pre-push")
-			switch raw, err := os.ReadFile(path); {
-			case err == nil && !strings.Contains(string(raw), hookMark):
-				return hint(fmt.Errorf("%s is there already", path), "call pullnode verify \"$id\" from it for each line of its input")
-			case err != nil && !errors.Is(err, os.ErrNotExist):
+			push, commit := filepath.Join(hooks, "pre-push"), filepath.Join(hooks, "pre-commit")
+			if err := writeHook(push, strings.ReplaceAll(prePush, "@branches@", strings.Join(names, " ")), "call pullnode verify \"$id\" from it for each line of its input"); err != nil {
 				return err
 			}
-			if err := os.MkdirAll(hooks, 0o755); err != nil {
+			if err := writeHook(commit, preCommit, "call pullnode secret check --staged from it"); err != nil {
 				return err
 			}
-			if err := durable.WriteFile(path, []byte(strings.ReplaceAll(prePush, "@branches@", strings.Join(names, " "))), 0o755); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(out, "%s asks pullnode verify before each push of %s\n", path, strings.Join(names, ", "))
+			fmt.Fprintf(out, "%s asks pullnode secret check before each commit\n", commit)
+			_, err = fmt.Fprintf(out, "%s asks pullnode verify before each push of %s\n", push, strings.Join(names, ", "))
 			return err
 		}}
+}
+
+// writeHook replaces a hook that is ours; another one is left alone.
+func writeHook(path, text, instead string) error {
+	switch raw, err := os.ReadFile(path); {
+	case err == nil && !strings.Contains(string(raw), hookMark):
+		return hint(fmt.Errorf("%s is there already", path), instead)
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return durable.WriteFile(path, []byte(text), 0o755)
 }

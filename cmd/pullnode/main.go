@@ -66,6 +66,7 @@ func commands() map[string]*command {
 		"rotate-signer": rotateCommand(),
 		"hook":          hookCommand(),
 		"install":       installCommand(),
+		"new-host":      newHostCommand(),
 		"decide":        decideCommand(),
 		"fetch-child":   fetchChildCommand(),
 	}
@@ -91,6 +92,8 @@ const usage = `pullnode keeps a NixOS machine at the newest commit that you sign
   pullnode key test         ask every source of the key by itself
   pullnode key seal FILE    put the key into this machine's TPM
   pullnode keyserver [init|add HOST]
+  pullnode new-host NAME    make a machine's folder in hosts/
+  pullnode secret new|edit FILE, check
   pullnode check-config F   check a settings file
   pullnode install HOST     on the installer image: put HOST on its disks
   pullnode version
@@ -108,8 +111,10 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if len(args) > 1 {
 		name := args[0] + " " + args[1]
-		if c, ok := keyCommands()[name]; ok {
-			return report(stderr, c.call(ctx, name, args[2:], stdout))
+		for _, two := range []map[string]*command{keyCommands(), secretCommands()} {
+			if c, ok := two[name]; ok {
+				return report(stderr, c.call(ctx, name, args[2:], stdout))
+			}
 		}
 	}
 	c, ok := commands()[args[0]]

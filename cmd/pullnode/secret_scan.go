@@ -1,0 +1,106 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"pullnode/keysrc"
+)
+
+// leak is something that must not be committed. It never quotes the content.
+type leak struct {
+	File string `json:"file"`
+	Line int    `json:"line,omitempty"`
+	What string `json:"what"`
+}
+
+// String gives one line for people.
+func (l leak) String() string {
+	if l.Line > 0 {
+		return fmt.Sprintf("%s:%d: %s", safe(l.File), l.Line, l.What)
+	}
+	return safe(l.File) + ": " + l.What
+}
+
+// sopsRules are the path_regex lines of .sops.yaml: what they match is a secret.
+type sopsRules []*regexp.Regexp
+
+func (r sopsRules) match(name string) bool {
+	for _, re := range r {
+		if re.MatchString(name) {
+			return true
+		}
+	}
+	return false
+}
+
+var pathRegexRE = regexp.MustCompile(`(?m)^\s*(?:- )?\s*path_regex:\s*(.*?)\s*$`)
+
+func secretRules(top string) (sopsRules, error) {
+	raw, err := os.ReadFile(filepath.Join(top, ".sops.yaml"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var rules sopsRules
+	for _, m := range pathRegexRE.FindAllSubmatch(raw, -1) {
+		text := strings.Trim(string(m[1]), `"'`)
+		re, err := regexp.Compile(text)
+		if err != nil {
+			return nil, fmt.Errorf(".sops.yaml: path_regex %q: %w", text, err)
+		}
+		rules = append(rules, re)
+	}
+	return rules, nil
+}
+
+var privateKeys = []struct {
+	what string
+	re   *regexp.Regexp
+}{
+	{"an age identity", regexp.MustCompile(`AGE-SECRET-KEY-(PQ-)?1[02-9AC-HJ-NP-Z]{50,}`)},
+	{"a private key", regexp.MustCompile(`-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----`)},
+}
+
+// meantForAll are the keys of the example fleet, which everybody has.
+func meantForAll(name string) bool {
+	return strings.HasPrefix(name, "hosts/example/test-only-")
+}
+
+// isSecret says whether a file is one by its name: below secrets/, named secrets.*
+// in a machine's folder, or matched by .sops.yaml.
+func isSecret(name string, rules sopsRules) bool {
+	switch ext := filepath.Ext(name); ext {
+	case ".md", ".nix":
+		return false
+	}
+	base := filepath.Base(name)
+	return strings.HasPrefix(name, "secrets/") || rules.match(name) ||
+		strings.HasPrefix(name, "hosts/") && strings.HasPrefix(base, "secrets.")
+}
+
+func leaks(name string, raw []byte, rules sopsRules) (found []leak) {
+	if isSecret(name, rules) {
+		if _, err := keysrc.ReadMeta(name, raw); errors.Is(err, keysrc.ErrNotSOPS) {
+			found = append(found, leak{File: name, What: "is not encrypted with sops"})
+		} else if err != nil {
+			found = append(found, leak{File: name, What: err.Error()})
+		}
+	}
+	if meantForAll(name) {
+		return found
+	}
+	for _, k := range privateKeys {
+		if at := k.re.FindIndex(raw); at != nil {
+			found = append(found, leak{File: name, Line: 1 + bytes.Count(raw[:at[0]], []byte("\n")), What: "holds " + k.what})
+		}
+	}
+	return found
+}
