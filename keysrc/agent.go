@@ -48,6 +48,13 @@ type Agent struct {
 	// may ask before HoldActivation drops the key; zero is DefaultIdle.
 	Busy func() bool
 	Idle time.Duration
+	// OnMissing says what becomes of an unwrap while the key is absent; empty is
+	// MissingDegraded. Arrived is called when a key comes that an unwrap asked for
+	// in vain, such as to start what failed; nil is nothing. Every is how often
+	// the sources are asked meanwhile; zero is 5 s.
+	OnMissing OnMissing
+	Arrived   func(ctx context.Context)
+	Every     time.Duration
 	// Store keeps the key over a restart; nil is not.
 	Store *FDStore
 	// Held is a key to begin with, such as FDStore.Restore gives, or nil.
@@ -61,12 +68,15 @@ type Agent struct {
 	used    time.Time     // when it was last asked for
 	unwraps int
 	problem string
+	missing bool          // an unwrap found no key
+	wake    chan struct{} // says that missing became true
 }
 
 func (a *Agent) init() {
 	a.once.Do(func() {
 		a.access = make(chan struct{}, 1)
 		a.access <- struct{}{}
+		a.wake = make(chan struct{}, 1)
 		if a.Log == nil {
 			a.Log = slog.New(slog.DiscardHandler)
 		}
@@ -96,6 +106,7 @@ func (a *Agent) Serve(ctx context.Context, l net.Listener) error {
 	defer context.AfterFunc(ctx, func() { l.Close() })()
 
 	wg.Go(func() { a.janitor(ctx) })
+	wg.Go(func() { a.late(ctx) })
 	free := make(chan struct{}, maxConns)
 	for {
 		conn, err := l.Accept()

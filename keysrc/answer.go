@@ -20,7 +20,7 @@ func (a *Agent) answer(ctx context.Context, log *slog.Logger, p peer, req reques
 		s := a.state()
 		return response{State: &s}
 	case req.Verb == verbPreflight && req.Stanzas == nil:
-		err = a.withKey(ctx, log, &event, func(k *Key) error {
+		err = a.withKey(ctx, &event, func(k *Key) error {
 			resp.Results = Preflight(k.Identities(), req.Files)
 			resp.Recipients = k.Recipients()
 			return nil
@@ -28,7 +28,7 @@ func (a *Agent) answer(ctx context.Context, log *slog.Logger, p peer, req reques
 		event.Files = len(req.Files)
 		log.Info("preflight", "files", len(req.Files), "err", err)
 	case req.Verb == verbUnwrap && req.Files == nil && len(req.Stanzas) > 0 && len(req.Stanzas) <= maxStanzas:
-		err = a.withKey(ctx, log, &event, func(k *Key) error {
+		err = a.withKey(ctx, &event, func(k *Key) error {
 			resp.FileKey, err = unwrap(k, req.Stanzas)
 			a.unwraps++
 			return err
@@ -54,10 +54,21 @@ func (a *Agent) record(e Event) {
 	}
 }
 
+// acquired begins to hold a key. The caller holds access.
+func (a *Agent) acquired(k *Key) {
+	a.problem, a.missing = "", false
+	a.take(k)
+	a.Log.Info("acquired the key", "source", k.From(), "recipient", k.Recipient(), "memory", string(k.Memory()))
+	if k.Memory() == Ordinary {
+		a.Log.Warn("this process may not lock memory: only MemorySwapMax=0 keeps the key from being swapped; raise LimitMEMLOCK=, or give the container CAP_IPC_LOCK")
+	}
+	a.record(Event{Event: "acquire", Source: k.From(), Recipient: k.Recipient()})
+}
+
 // withKey runs use with the key, which is not wiped meanwhile. Requests wait
 // for one another: what they do takes microseconds, and one search for the key
 // is enough.
-func (a *Agent) withKey(ctx context.Context, log *slog.Logger, e *Event, use func(*Key) error) error {
+func (a *Agent) withKey(ctx context.Context, e *Event, use func(*Key) error) error {
 	select {
 	case <-a.access:
 		defer func() { tidy(); a.access <- struct{}{} }()
@@ -65,18 +76,13 @@ func (a *Agent) withKey(ctx context.Context, log *slog.Logger, e *Event, use fun
 		return ctx.Err()
 	}
 	if a.key == nil {
-		k, err := a.Keys.Fetch(ctx)
-		if err != nil {
-			a.problem = err.Error()
+		unwraps := e.Event == verbUnwrap
+		if err := a.fetch(ctx, unwraps); err != nil {
+			if unwraps {
+				a.miss(err)
+			}
 			return err
 		}
-		a.problem = ""
-		a.take(k)
-		log.Info("acquired the key", "source", k.From(), "recipient", k.Recipient(), "memory", string(k.Memory()))
-		if k.Memory() == Ordinary {
-			log.Warn("this process may not lock memory: only MemorySwapMax=0 keeps the key from being swapped; raise LimitMEMLOCK=, or give the container CAP_IPC_LOCK")
-		}
-		a.record(Event{Event: "acquire", Source: k.From(), Recipient: k.Recipient()})
 	}
 	a.used = time.Now()
 	e.Source, e.Recipient = a.key.From(), a.key.Recipient()

@@ -38,6 +38,7 @@ type Holding struct {
 	Hold       Hold      `json:"hold,omitempty"`
 	Busy       bool      `json:"busy,omitempty"`    // a try goes on
 	Erases     bool      `json:"erases"`            // this build overwrites the copies made while the key is used
+	Missing    bool      `json:"missing,omitempty"` // somebody was refused for want of the key
 	Problem    string    `json:"problem,omitempty"` // why the last search found no key
 }
 
@@ -121,7 +122,7 @@ func (a *Agent) drop() {
 
 func (a *Agent) state() (s Holding) {
 	a.locked(func() {
-		s = Holding{Held: a.key != nil, Hold: a.Hold, Busy: a.busy(), Erases: ErasesCopies, Problem: a.problem}
+		s = Holding{Held: a.key != nil, Hold: a.Hold, Busy: a.busy(), Erases: ErasesCopies, Problem: a.problem, Missing: a.missing}
 		if s.Held {
 			s.Source, s.Recipients, s.Memory = a.key.From(), a.key.Recipients(), a.key.Memory()
 			s.Restarts, s.Since, s.Unwraps = a.kept, a.since, a.unwraps

@@ -44,7 +44,7 @@ buildGoModule (finalAttrs: {
   postInstall = ''
     ln -s pullnode $out/bin/age-plugin-pullnode
     mkdir -p $out/lib/systemd/system
-    for unit in nix/units/*.service nix/units/*.socket; do
+    for unit in nix/units/*.service nix/units/*.socket nix/units/*.target; do
       substitute "$unit" "$out/lib/systemd/system/''${unit##*/}" \
         --replace-quiet "=pullnode " "=$out/bin/pullnode "
     done

@@ -72,6 +72,9 @@ func showHolding(out io.Writer, s keysrc.Holding) {
 		busy = "; a new system is being tried"
 	}
 	fmt.Fprintf(out, "hold     %s%s\n", s.Hold, busy)
+	if s.Missing {
+		fmt.Fprintln(out, "missing  a program asked for a secret in vain; the sources are asked until the key has come")
+	}
 	if s.Problem != "" {
 		fmt.Fprintf(out, "problem  %s\n", s.Problem)
 	}

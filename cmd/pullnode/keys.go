@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/coreos/go-systemd/v22/dbus"
 	"golang.org/x/sys/unix"
 
 	"pullnode/activate"
@@ -59,7 +60,8 @@ func keysProcess(ctx context.Context, c *config.Config) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	a := keysrc.Agent{Keys: ch, Log: log, Hold: keysrc.Hold(c.Keys.Hold), Busy: keysrc.FileExists(keysrc.HoldFile), Store: &keysrc.FDStore{}}
+	a := keysrc.Agent{Keys: ch, Log: log, Hold: keysrc.Hold(c.Keys.Hold), Busy: keysrc.FileExists(keysrc.HoldFile), Store: &keysrc.FDStore{},
+		OnMissing: keysrc.OnMissing(c.Keys.OnMissing), Arrived: startSecrets(log)}
 	if dir := os.Getenv("LOGS_DIRECTORY"); dir != "" {
 		a.Audit = &keysrc.Audit{Path: filepath.Join(dir, "audit.jsonl")}
 	}
@@ -69,6 +71,26 @@ func keysProcess(ctx context.Context, c *config.Config) error {
 	}
 	daemon.SdNotify(false, daemon.SdNotifyReady)
 	return a.Serve(ctx, l)
+}
+
+// secretsTarget is started when the key comes late.
+const secretsTarget = "pullnode-secrets.target"
+
+// startSecrets starts what failed at boot for want of its secrets.
+func startSecrets(log *slog.Logger) func(context.Context) {
+	return func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		conn, err := dbus.NewSystemdConnectionContext(ctx)
+		if err == nil {
+			defer conn.Close()
+			// What wants the target is started with it, also what has failed.
+			_, err = conn.StartUnitContext(ctx, secretsTarget, "replace", nil)
+		}
+		if err != nil {
+			log.Warn("cannot start what waits for secrets", "unit", secretsTarget, "err", err)
+		}
+	}
 }
 
 // noDumps keeps this process out of core dumps, and from the eyes of other

@@ -93,6 +93,10 @@ type Keys struct {
 	// Hold is how long the keys process keeps the identity: "activation", the
 	// default, until nobody needs it any more; "uptime", until it is stopped.
 	Hold string `json:"hold,omitempty"`
+	// OnMissing is what becomes of a program that asks for a secret while the
+	// identity is absent: "degraded", the default, it fails at once; "wait", it
+	// waits.
+	OnMissing string `json:"onMissing,omitempty"`
 }
 
 // HandsOver says whether the identity is handed over as a file.
@@ -178,6 +182,7 @@ func (c *Config) defaults() {
 	set(&c.Operation, Switch)
 	set(&c.Keys.Handoff, "plugin")
 	set(&c.Keys.Hold, "activation")
+	set(&c.Keys.OnMissing, "degraded")
 	set(&c.Schedule.Interval, Duration(5*time.Minute))
 	set(&c.Schedule.Jitter, c.Schedule.Interval/5)
 	set(&c.Health.Settle, Duration(10*time.Second))

@@ -37,6 +37,18 @@ in
         process, or the identity is a file in memory while a switch runs.
       '';
     };
+    onMissing = mkOption {
+      type = types.enum [
+        "degraded"
+        "wait"
+      ];
+      default = "degraded";
+      example = "wait";
+      description = ''
+        What becomes of a program that asks for a secret while the identity is absent: it
+        fails at once, or it waits.
+      '';
+    };
     hold = mkOption {
       type = types.enum [
         "activation"

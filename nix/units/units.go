@@ -7,5 +7,5 @@ import "embed"
 // Files has one file per unit, named like the unit. They find pullnode by
 // systemd's own search path, so it must be in /usr/local/bin or /usr/bin.
 //
-//go:embed *.service *.socket
+//go:embed *.service *.socket *.target
 var Files embed.FS

@@ -12,7 +12,7 @@ import (
 func all(t *testing.T) map[string]string {
 	t.Helper()
 	names, err := fs.Glob(Files, "*")
-	if err != nil || len(names) != 10 {
+	if err != nil || len(names) != 11 {
 		t.Fatalf("%v, %v", names, err)
 	}
 	units := map[string]string{}
