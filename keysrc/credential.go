@@ -35,8 +35,19 @@ func openCredential(s credentialSettings) (Source, error) {
 // Name is Source's.
 func (c credential) Name() string { return "credential:" + c.name }
 
-// Fetch is Source's. The directory is systemd's, given to this unit alone.
+// Fetch is Source's.
 func (c credential) Fetch(ctx context.Context) (*Key, error) {
+	raw, err := c.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(raw)
+	return ParseKey(raw)
+}
+
+// read gives the credential. The directory is systemd's, given to this unit
+// alone.
+func (c credential) read(ctx context.Context) ([]byte, error) {
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if dir == "" {
 		return nil, fmt.Errorf("%w: systemd passed no credentials to this process", ErrAbsent)
@@ -46,10 +57,5 @@ func (c credential) Fetch(ctx context.Context) (*Key, error) {
 	}
 	// systemd lets a unit's user in by an ACL, whose mask stat shows as the
 	// group's read bit; that bit says nothing about a group here.
-	raw, err := readPrivate(ctx, filepath.Join(dir, c.name), 0o037)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(raw)
-	return ParseKey(raw)
+	return readPrivate(ctx, filepath.Join(dir, c.name), 0o037)
 }

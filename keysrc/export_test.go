@@ -15,3 +15,10 @@ func Superblock(path string) (fs, label, uuid string, err error) {
 	v, err := probe(path)
 	return v.fs, v.label, v.uuid, err
 }
+
+// SetDefaultTPM makes another TPM than the kernel's the default one.
+func SetDefaultTPM(device string) (restore func()) {
+	was := defaultTPM
+	defaultTPM = device
+	return func() { defaultTPM = was }
+}

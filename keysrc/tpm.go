@@ -10,7 +10,17 @@ import (
 	"pullnode/internal/registry"
 )
 
-func init() { registry.Add(&Kinds, "tpm", openTPM) }
+func init() {
+	registry.Add(&Kinds, "tpm", openTPM)
+	// A blob that unlocks a medium may be bound to any PCRs.
+	unlocks["tpm"] = func(path string) (Source, error) {
+		s, err := openTPM(tpmSettings{Path: path})
+		if err != nil {
+			return nil, err
+		}
+		return tpm{TPM{Device: s.(tpm).Device}, s.(tpm).path}, nil
+	}
+}
 
 // tpmSettings are those of the source "tpm".
 type tpmSettings struct {
@@ -57,7 +67,7 @@ func (t tpm) Fetch(ctx context.Context) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Equal(b.PCRs, t.PCRs) {
+	if t.PCRs != nil && !slices.Equal(b.PCRs, t.PCRs) {
 		return nil, fmt.Errorf("is bound to PCRs %v, the settings say %v: seal the key anew, or change pcrs", b.PCRs, t.PCRs)
 	}
 	return b.open(ctx, t.Device)
@@ -73,12 +83,15 @@ type TPM struct {
 	PCRs []int
 }
 
+// defaultTPM is the kernel's, with its resource manager; tests have another.
+var defaultTPM = "/dev/tpmrm0"
+
 // maxPCR is the last of the registers that every PC has.
 const maxPCR = 23
 
 func (t TPM) checked() (TPM, error) {
 	if t.Device == "" {
-		t.Device = "/dev/tpmrm0"
+		t.Device = defaultTPM
 	}
 	if !filepath.IsAbs(t.Device) {
 		return TPM{}, fmt.Errorf("device: %q is not absolute", t.Device)

@@ -14,8 +14,9 @@ import (
 var allowed = map[string][]string{
 	"sync":                       {},
 	"sync/fetch":                 {"sync", "internal/registry", "internal/durable", "internal/config"},
-	"keysrc":                     {"sync", "internal/registry", "internal/durable", "internal/config"},
-	"keysrc/keysrctest":          {"keysrc"},
+	"keysrc":                     {"sync", "keysrc/pcsc", "internal/registry", "internal/durable", "internal/config"},
+	"keysrc/pcsc":                {},
+	"keysrc/keysrctest":          {"keysrc", "keysrc/pcsc"},
 	"keysrc/certs":               {},
 	"activate":                   {"sync", "keysrc", "activate/health", "internal/durable"},
 	"activate/health":            {"sync/fetch", "internal/registry", "internal/durable", "internal/config"},
