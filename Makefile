@@ -26,6 +26,7 @@ lint: go-check
 bench: go-check
 	@sh .ci/needs test
 	$(GO) test -run '^$$' -bench . -benchtime 2s ./sync/...
+	$(GO) test -run '^$$' -bench Resident -benchtime 50x ./cmd/pullnode
 
 lab: go-check
 	@sh .ci/needs lab
