@@ -49,7 +49,7 @@ func TestLostNetwork(t *testing.T) {
 			i, ok := n.state().Inconclusive[n.candidate(commit)]
 			return ok && i.Strikes == 1
 		})
-		n.says("behind", commit, "lifeline")
+		n.says("behind", commit, "no remote can be reached")
 		n.untouched()
 		// The same a second time is none.
 		run(n.ctx, t, n.h, "pullnode", "sync")
