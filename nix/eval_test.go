@@ -19,6 +19,9 @@ type evaluation struct {
 	Packages     map[string]map[string]string `json:"packages"`
 	Disko        map[string]string            `json:"disko"`
 	DeployChecks map[string]string            `json:"deployChecks"`
+	Checks       map[string]string            `json:"checks"`
+	Apps         map[string]string            `json:"apps"`
+	Shell        string                       `json:"shell"`
 	Deploy       struct {
 		Nodes map[string]struct {
 			Hostname string `json:"hostname"`
@@ -74,8 +77,15 @@ func TestEvaluateFlake(t *testing.T) {
 			t.Errorf("deploy.nodes.%s: %+v", name, n)
 		}
 	}
-	for name, path := range e.DeployChecks {
-		drv(name, path)
+	for _, set := range []map[string]string{e.DeployChecks, e.Checks, {"devShell": e.Shell}} {
+		for name, path := range set {
+			drv(name, path)
+		}
+	}
+	for _, name := range []string{"iso", "install", "vm", "demo"} {
+		if !strings.HasPrefix(e.Apps[name], "/nix/store/") {
+			t.Errorf("app %s: %q", name, e.Apps[name])
+		}
 	}
 	if len(e.SopsAlone) == 0 || !reflect.DeepEqual(e.SopsAlone, e.SopsBeside) {
 		t.Errorf("pullnode without key sources changes sops-nix:\n%v\n%v", e.SopsAlone, e.SopsBeside)

@@ -26,6 +26,8 @@ let
   vmTests = lib.genAttrs [
     "starts"
     "refuses-unsigned"
+    "deploys-signed"
+    "puts-back"
   ] (name: pkgs.testers.runNixOSTest (import (./. + "/${name}.nix") { inherit self inputs; }));
 in
 {

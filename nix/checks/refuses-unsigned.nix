@@ -14,6 +14,6 @@
     )
     machine.wait_until_succeeds("pullnode status | grep -i unsigned")
 
-    t.assertEqual(before, machine.succeed("readlink -f /run/current-system"))
+    assert before == machine.succeed("readlink -f /run/current-system")
   '';
 }

@@ -64,7 +64,24 @@ in
 {
   hosts = lib.mapAttrs (_: toplevel) flake.nixosConfigurations;
   twins = lib.mapAttrs (_: toplevel) other.nixosConfigurations;
-  packages = lib.mapAttrs (_: drvPaths) flake.packages;
+  # One image of each kind; each is an evaluation of a whole NixOS.
+  packages = {
+    x86_64-linux = drvPaths {
+      inherit (flake.packages.x86_64-linux)
+        pullnode
+        pullnode-linked
+        installer-iso
+        installer-kexec
+        web-staging-raw-efi
+        ;
+    };
+    aarch64-linux = drvPaths { inherit (flake.packages.aarch64-linux) pullnode minimal-sd-card; };
+  };
+  # The other VM tests want all that their machine was built with, which only a store
+  # that can be written knows.
+  checks = drvPaths { inherit (flake.checks.x86_64-linux) vm-starts vm-refuses-unsigned; };
+  shell = flake.devShells.x86_64-linux.default.drvPath;
+  apps = lib.mapAttrs (_: a: a.program) flake.apps.x86_64-linux;
   disko = lib.mapAttrs (_: nixos: nixos.config.system.build.diskoScript.drvPath) (
     lib.filterAttrs (_: nixos: nixos.config.disko.devices.disk or { } != { }) flake.nixosConfigurations
   );
