@@ -36,6 +36,19 @@ func (s Store) NarHash(ctx context.Context, p StorePath) (string, error) {
 	return sri, err
 }
 
+// Requisites gives p and everything in the store that it refers to.
+func (s Store) Requisites(ctx context.Context, p StorePath) ([]StorePath, error) {
+	out, err := s.tool(ctx, "nix-store", "--query", "--requisites", string(p))
+	if err != nil {
+		return nil, err
+	}
+	var all []StorePath
+	for _, l := range strings.Fields(out) {
+		all = append(all, StorePath(l))
+	}
+	return all, nil
+}
+
 func (s Store) tool(ctx context.Context, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = s.Env

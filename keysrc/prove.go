@@ -3,6 +3,7 @@ package keysrc
 import (
 	"context"
 	"io/fs"
+	"slices"
 )
 
 // Prover says which SOPS files the host's key opens, and gives the public halves
@@ -21,6 +22,25 @@ func (c Chain) Preflight(ctx context.Context, files []Meta) ([]Result, []string,
 	}
 	defer k.Wipe()
 	return Preflight(k.Identities(), files), k.Recipients(), nil
+}
+
+// Recipients gives the public halves that the SOPS files of the host, as Files
+// finds them, are encrypted for.
+func Recipients(tree fs.FS, host string, also []string) (all []string, err error) {
+	metas, _, err := Files(tree, host, also)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range metas {
+		for _, g := range m.Groups {
+			for _, e := range g.Age {
+				if !slices.Contains(all, e.Recipient) {
+					all = append(all, e.Recipient)
+				}
+			}
+		}
+	}
+	return all, nil
 }
 
 // Prove asks p about every SOPS file of the host in the tree, as Files finds

@@ -90,3 +90,43 @@ func TestWithoutSourcesNothingIsAsked(t *testing.T) {
 	h.r.Commit("alice", "a secret")
 	h.want(h.cycle(), "in-sync", "healthy", "two")
 }
+
+// A private key in the tree, or of this host in what is built, refuses the commit.
+func TestLeakGuard(t *testing.T) {
+	mine, other := newIdentity(t), newIdentity(t)
+	key := filepath.Join(t.TempDir(), "host.age")
+	if err := os.WriteFile(key, []byte(mine.String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := newHost(t, map[string]any{"keys": map[string]any{"sources": []any{map[string]any{"type": "file", "path": key}}}})
+	h.r.Write("secrets/demo.json", keysrctest.SOPS(t, mine.Recipient().String()))
+	h.page("two\n")
+	h.r.Commit("alice", "secrets")
+	h.want(h.cycle(), "in-sync", "healthy", "two")
+
+	h.r.Write("notes/key.txt", "for later: "+other.String()+"\n")
+	h.page("three\n")
+	h.r.Commit("alice", "a key in the tree")
+	s := h.cycle()
+	h.want(s, "failed", "healthy", "two")
+	why := strings.Join(s.Why, "\n")
+	if !strings.Contains(why, "notes/key.txt: the age identity of "+other.Recipient().String()) || strings.Contains(why, "SECRET-KEY") {
+		t.Errorf("why is %q", why)
+	}
+
+	// Built, in another place than the tree: a word that no file of the tree has.
+	os.Remove(filepath.Join(h.r.Dir, "notes/key.txt"))
+	text := mine.String()
+	h.page("four\n")
+	build, err := os.ReadFile(filepath.Join(h.r.Dir, "build.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.r.Write("build.sh", string(build)+"\nprintf %s%s "+text[:40]+" "+text[40:]+" > $out/leak.txt\n")
+	h.r.Commit("alice", "a key in the system")
+	s = h.cycle()
+	h.want(s, "failed", "healthy", "two")
+	if why := strings.Join(s.Why, "\n"); !strings.Contains(why, "/leak.txt: the age identity of "+mine.Recipient().String()) {
+		t.Errorf("why is %q", why)
+	}
+}

@@ -93,6 +93,9 @@ type Keys struct {
 	// Hold is how long the keys process keeps the identity: "activation", the
 	// default, until nobody needs it any more; "uptime", until it is stopped.
 	Hold string `json:"hold,omitempty"`
+	// LeakGuard is what becomes of a commit that would put a private key into the
+	// Nix store: "refuse", the default, or "warn".
+	LeakGuard string `json:"leakGuard,omitempty"`
 	// OnMissing is what becomes of a program that asks for a secret while the
 	// identity is absent: "degraded", the default, it fails at once; "wait", it
 	// waits.
@@ -183,6 +186,7 @@ func (c *Config) defaults() {
 	set(&c.Keys.Handoff, "plugin")
 	set(&c.Keys.Hold, "activation")
 	set(&c.Keys.OnMissing, "degraded")
+	set(&c.Keys.LeakGuard, "refuse")
 	set(&c.Schedule.Interval, Duration(5*time.Minute))
 	set(&c.Schedule.Jitter, c.Schedule.Interval/5)
 	set(&c.Health.Settle, Duration(10*time.Second))

@@ -99,6 +99,7 @@ func (c *Config) problems() (errs []error) {
 	}{
 		{"keys.handoff", c.Keys.Handoff, []string{"plugin", "file"}},
 		{"keys.hold", c.Keys.Hold, []string{"activation", "uptime"}},
+		{"keys.leakGuard", c.Keys.LeakGuard, []string{"refuse", "warn"}},
 		{"keys.onMissing", c.Keys.OnMissing, []string{"degraded", "wait"}},
 	} {
 		if !slices.Contains(f.known, f.got) {

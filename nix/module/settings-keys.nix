@@ -37,6 +37,15 @@ in
         process, or the identity is a file in memory while a switch runs.
       '';
     };
+    leakGuard = mkOption {
+      type = types.enum [
+        "refuse"
+        "warn"
+      ];
+      default = "refuse";
+      example = "warn";
+      description = "What becomes of a commit that would put a private key into the Nix store.";
+    };
     onMissing = mkOption {
       type = types.enum [
         "degraded"
