@@ -5,7 +5,7 @@ VULNDB ?=
 # Which tests of the lab; all by default.
 LAB ?= .
 
-.PHONY: demo lab-demo test lint bench lab eval build go-check
+.PHONY: demo lab-demo test lint bench bench-trust lab eval build go-check
 
 demo: go-check
 	$(GO) run ./internal/demo
@@ -23,10 +23,15 @@ test: go-check
 lint: go-check
 	VULNDB="$(VULNDB)" sh .ci/lint
 
-bench: go-check
-	@sh .ci/needs test
-	$(GO) test -run '^$$' -bench . -benchtime 2s ./sync/...
+bench: bench-trust
+	$(GO) test -run '^$$' -bench . -benchtime 2s ./sync/fetch/...
 	$(GO) test -run '^$$' -bench Resident -benchtime 50x ./cmd/pullnode
+
+# The last line is how many times as long the whole rule takes as its signatures.
+bench-trust: go-check
+	@sh .ci/needs test
+	@out=$$($(GO) test -run '^$$' -bench Trust -benchtime 1x ./sync) || { echo "$$out"; exit 1; }; \
+	echo "$$out" | grep -v '^floor-ratio'; echo "$$out" | grep '^floor-ratio'
 
 lab: go-check
 	@sh .ci/needs lab

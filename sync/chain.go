@@ -22,6 +22,9 @@ type chain struct {
 	dir    ID                // where files were last seen; may be empty
 	before *Rules            // in force before the commit that was judged last
 	run    []*Commit         // the newest on the line with one root tree
+	voters map[string]bool   // who signed that tree, by the rules of voting
+	voting *Rules
+	open   *Commit // the newest, where its policy was not looked at
 
 	signer    string
 	unsettled error // why the policy in the last commit is not in force
@@ -30,8 +33,8 @@ type chain struct {
 
 // debt is a commit that only an endorsement can save.
 type debt struct {
-	id  ID
-	err error
+	*Commit
+	rules *Rules // that judged it
 }
 
 func (j *judge) chain(base *Commit, line []*Commit, rules *Rules) (Verified, error) {
@@ -48,7 +51,7 @@ func (j *judge) chain(base *Commit, line []*Commit, rules *Rules) (Verified, err
 			return Verified{}, j.refuse(PolicyBad, base, "", "%v", err)
 		}
 		c.run = []*Commit{base}
-		c.signer, _ = c.who(base, rules)
+		c.signer, _ = c.owner(base, rules.Signers)
 	}
 	j.prefetch()
 	for _, n := range line {
@@ -65,11 +68,9 @@ func (c *chain) next(n *Commit) error {
 		if err := c.joins(m, n); err != nil {
 			return err
 		}
-		if who, err := c.signedBy(m, c.rules.Signers); err != nil {
-			c.debts = append(c.debts, debt{m.ID, err})
-			c.signer = ""
-		} else {
-			c.signer = who
+		who, ok := c.owner(m, c.rules.Signers)
+		if c.signer = who; !ok {
+			c.debts = append(c.debts, debt{m, c.rules})
 		}
 		c.known[m.ID] = true
 		c.added = append(c.added, m.ID)
@@ -81,11 +82,24 @@ func (c *chain) next(n *Commit) error {
 		}
 	}
 	if len(c.run) > 0 && c.run[0].Tree != n.Tree {
-		c.run = nil
+		c.run, c.voting = nil, nil
 	}
 	c.run = append(c.run, n)
-	c.before = c.rules
-	return c.ratify(n)
+	if c.voting == c.rules {
+		c.vote(n)
+	}
+	c.before, c.open = c.rules, n
+	// Whoever has no say over the policy cannot make a node read one either.
+	if len(c.quorum(c.rules.Admin, c.rules)) >= c.rules.Admin.Need {
+		c.ratify(n)
+	}
+	return nil
+}
+
+func (c *chain) vote(n *Commit) {
+	if who, ok := c.owner(n, c.voting.Signers); ok {
+		c.voters[who] = true
+	}
 }
 
 // joins checks that a commit stands on nothing but what was judged.
@@ -104,6 +118,9 @@ func (c *chain) joins(m, merge *Commit) error {
 
 // vouch takes the debts of what is named and of all below it.
 func (c *chain) vouch(ids []ID) {
+	if len(ids) == 0 || len(c.debts) == 0 {
+		return
+	}
 	for stack := ids; len(stack) > 0; {
 		id := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
@@ -115,49 +132,54 @@ func (c *chain) vouch(ids []ID) {
 		c.vouched[id] = true
 		stack = append(stack, m.Parents...)
 	}
-	c.debts = slices.DeleteFunc(c.debts, func(d debt) bool { return c.vouched[d.id] })
+	c.debts = slices.DeleteFunc(c.debts, func(d debt) bool { return c.vouched[d.ID] })
 }
 
 // ratify puts the policy of n in force when enough admins of the one before
 // signed this very tree. A policy that cannot be read never is.
-func (c *chain) ratify(n *Commit) error {
-	c.unsettled = nil
+func (c *chain) ratify(n *Commit) {
+	c.unsettled, c.open = nil, nil
 	files, err := c.policy(n)
 	if err != nil {
 		c.unsettled = c.refuse(PolicyBad, n, "put "+PolicyDir+" right in a commit signed by a listed key", "%v", err)
-		return nil
+		return
 	}
 	if c.dir != "" && c.dir == c.read.id {
-		return nil
+		return
 	}
 	if maps.EqualFunc(files, c.files, func(a, b []byte) bool { return string(a) == string(b) }) {
 		c.dir = c.read.id
-		return nil
+		return
 	}
 	rules, err := ParseRules(files)
 	if err != nil {
 		c.unsettled = c.refuse(PolicyBad, n, "put the line right in a commit signed by a listed key", "commit %s: %v", n.ID.Short(), err)
-		return nil
+		return
 	}
 	signed := c.quorum(c.rules.Admin, c.rules)
 	if len(signed) < c.rules.Admin.Need {
 		c.unsettled = c.pending(n, c.rules.Admin, signed, "change "+PolicyDir)
-		return nil
+		return
 	}
 	c.rules, c.files, c.dir = rules, files, c.read.id
-	return nil
 }
 
 // quorum gives the people among q who signed the tree that the line ends with,
 // each once, whatever keys they used.
 func (c *chain) quorum(q Quorum, rules *Rules) (who []string) {
-	for _, n := range c.run {
-		if w, err := c.who(n, rules); err == nil && q.Has(w) {
+	if c.voting != rules {
+		c.voting, c.voters = rules, map[string]bool{}
+		for _, n := range c.run {
+			c.vote(n)
+		}
+	}
+	for w := range c.voters {
+		if q.Has(w) {
 			who = append(who, w)
 		}
 	}
 	slices.Sort(who)
-	return slices.Compact(who)
+	return who
 }
 
 func (j *judge) pending(n *Commit, q Quorum, signed []string, what string) error {
@@ -175,9 +197,14 @@ func (j *judge) pending(n *Commit, q Quorum, signed []string, what string) error
 // end says what may happen with the tip.
 func (c *chain) end(line []*Commit) (Verified, error) {
 	if len(c.debts) > 0 {
-		return Verified{}, c.debts[0].err
+		d := c.debts[0]
+		_, err := c.signedBy(d.Commit, d.rules.Signers)
+		return Verified{}, err
 	}
 	tip := c.base
+	if c.open != nil {
+		c.ratify(c.open)
+	}
 	if len(line) > 0 {
 		tip = line[len(line)-1]
 		c.pass(fmt.Sprintf("%d new commits signed or vouched for", len(c.added)), "the newest by "+c.signer)

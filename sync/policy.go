@@ -3,8 +3,6 @@ package sync
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 )
 
 // Trusted is T: the last commit that this node accepted. It is found again by
@@ -77,6 +75,7 @@ type judge struct {
 	s     *Stream
 	steps []Step
 	sigs  map[ID]Signature
+	fails map[failed]vain
 	at    map[ID]int // where a new commit is in the order of the stream
 	read  policyRead
 }
@@ -97,7 +96,7 @@ func (j *judge) refuse(name VerdictName, c *Commit, hint, format string, args ..
 // Judge walks the stream and says what may happen with its tip. Verified is set
 // only with Deploy and UpToDate.
 func (p Policy) Judge(s *Stream) (Verified, Verdict) {
-	j := &judge{Policy: p, s: s, sigs: map[ID]Signature{}, at: map[ID]int{}}
+	j := &judge{Policy: p, s: s, sigs: map[ID]Signature{}, fails: map[failed]vain{}, at: map[ID]int{}}
 	for i, id := range s.order {
 		j.at[id] = i
 	}
@@ -256,58 +255,3 @@ func (j *judge) startPolicy(base *Commit) (*Rules, error) {
 	j.pass("introduction "+base.ID.Short(), sig.Fingerprint)
 	return rules, nil
 }
-
-// signature gives what the signature of c proves; keys brings what a format
-// cannot find in the signature itself.
-func (j *judge) signature(c *Commit, keys *Signers) (Signature, error) {
-	if s, ok := j.sigs[c.ID]; ok {
-		return s, nil
-	}
-	s, err := c.verify(keys)
-	switch {
-	case errors.Is(err, errUnsigned):
-		return s, j.refuse(Unsigned, c, vouchHint(c, "sign it: git commit --amend --no-edit -S && git push --force-with-lease"),
-			"commit %s (%q) by %s is not signed", c.ID.Short(), c.Subject(), c.Author)
-	case errors.Is(err, errNoKey):
-		return s, j.unknown(c, s.Fingerprint, keys)
-	case err != nil:
-		return s, j.refuse(Malformed, c, "sign it anew: git commit --amend --no-edit -S && git push --force-with-lease",
-			"commit %s (%q): %v", c.ID.Short(), c.Subject(), err)
-	}
-	j.sigs[c.ID] = s
-	return s, nil
-}
-
-// vouchHint is what to do about a commit that a forge made itself.
-func vouchHint(c *Commit, otherwise string) string {
-	if c.byForge() {
-		return "vouch for what the forge merged: pullnode endorse main --onto deploy --push"
-	}
-	return otherwise
-}
-
-func (j *judge) unknown(c *Commit, fingerprint string, keys *Signers) error {
-	return j.refuse(UnknownKey, c, vouchHint(c, "trusted: "+strings.Join(keys.List(), ", ")),
-		"commit %s (%q) is signed by %s, which this node does not trust", c.ID.Short(), c.Subject(), fingerprint)
-}
-
-// signedBy checks that a listed key signed c and gives its owner.
-func (j *judge) signedBy(c *Commit, signers *Signers) (string, error) {
-	sig, err := j.signature(c, signers)
-	if err != nil {
-		return "", err
-	}
-	if j.revoked(sig) {
-		return "", j.refuse(UnknownKey, c, "sign with another key", "commit %s is signed by %s, which this node's revokedKeys names", c.ID.Short(), sig.Fingerprint)
-	}
-	who, ok := signers.Who(sig.Fingerprint)
-	if !ok {
-		return "", j.unknown(c, sig.Fingerprint, signers)
-	}
-	return who, nil
-}
-
-func (j *judge) revoked(sig Signature) bool { return slices.Contains(j.Revoked, sig.Fingerprint) }
-
-// who is signedBy for counting.
-func (j *judge) who(c *Commit, rules *Rules) (string, error) { return j.signedBy(c, rules.Signers) }

@@ -8,20 +8,20 @@ import (
 
 // prefetch checks the signatures of the new commits with all processors, those
 // whose key is in the signature itself: what they prove does not depend on any
-// policy. What fails is checked again where it is judged, to say why.
+// policy.
 func (j *judge) prefetch() {
 	type proof struct {
 		id  ID
 		sig Signature
+		err error
 	}
 	work, done := make(chan *Commit), make(chan proof, 64)
 	var all stdsync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		all.Go(func() {
 			for c := range work {
-				if sig, err := c.verify(nil); err == nil {
-					done <- proof{c.ID, sig}
-				}
+				sig, err := c.verify(nil)
+				done <- proof{c.ID, sig, err}
 			}
 		})
 	}
@@ -36,6 +36,10 @@ func (j *judge) prefetch() {
 		close(done)
 	}()
 	for p := range done {
-		j.sigs[p.id] = p.sig
+		if p.err != nil {
+			j.fails[failed{id: p.id}] = vain{p.sig, p.err}
+		} else {
+			j.sigs[p.id] = p.sig
+		}
 	}
 }

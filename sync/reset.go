@@ -74,11 +74,11 @@ func (j *judge) resetRun(tip *Commit) (run []*Commit, seq uint64) {
 func (j *judge) resetBy(run []*Commit, rules *Rules) (string, error) {
 	var signed []string
 	for _, c := range run {
-		sig, err := j.signature(c, rules.Signers)
+		sig, err := j.check(c, rules.Signers)
 		if err == nil && j.Recovery != "" && sig.Fingerprint == j.Recovery && c.resetSeq() != 0 && !j.revoked(sig) {
 			return "the recovery key", nil
 		}
-		if who, err := j.who(c, rules); err == nil && rules.Admin.Has(who) {
+		if who, ok := j.owner(c, rules.Signers); ok && rules.Admin.Has(who) {
 			signed = append(signed, who)
 		}
 	}

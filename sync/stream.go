@@ -89,6 +89,8 @@ type reader struct {
 	before int64 // bytes of records before the tip's tree
 	peeked *record
 	eof    bool
+	full   map[ID]bool // trees below which everything was read
+	roots  map[ID]ID   // root tree -> its policy directory, "" where it has none
 }
 
 type record struct {
@@ -111,7 +113,8 @@ type StreamReader struct {
 func (sr StreamReader) Read(in io.Reader) (*Stream, error) {
 	lim := sr.Limits.withDefaults()
 	s := &Stream{commits: map[ID]*Commit{}, index: map[ID]place{}, spool: sr.Spool, lim: lim}
-	r := &reader{Stream: s, in: bufio.NewReaderSize(io.LimitReader(in, lim.Stream+1), 256<<10)}
+	r := &reader{Stream: s, in: bufio.NewReaderSize(io.LimitReader(in, lim.Stream+1), 256<<10),
+		full: map[ID]bool{}, roots: map[ID]ID{}}
 	if err := r.header(sr.Want); err != nil {
 		return nil, err
 	}
@@ -119,7 +122,7 @@ func (sr StreamReader) Read(in io.Reader) (*Stream, error) {
 		return nil, err
 	}
 	if r.tipDone {
-		if err := r.below(s.commits[ID(s.Header.Tip)].Tree, 0, map[ID]bool{}); err != nil {
+		if err := r.below(s.commits[ID(s.Header.Tip)].Tree, 0); err != nil {
 			return nil, err
 		}
 	}

@@ -120,6 +120,12 @@ func (r *reader) trusted(c *Commit, want Want) error {
 // policyOf reads a commit's root tree and its .pullnode directory, as far as
 // they were not sent before.
 func (r *reader) policyOf(c *Commit) error {
+	if dir, ok := r.roots[c.Tree]; ok { // as of most commits a hostile server makes up
+		if dir == "" {
+			return nil
+		}
+		return r.below(dir, 0)
+	}
 	if _, ok := r.have(c.Tree, "tree"); !ok {
 		if _, err := r.next(c.Tree, "tree"); err != nil {
 			return err
@@ -130,8 +136,10 @@ func (r *reader) policyOf(c *Commit) error {
 		return malformed("tree %s: %v", c.Tree.Short(), err)
 	}
 	if e, ok := find(entries, PolicyDir); ok && e.mode == modeTree {
-		return r.below(e.id, 0, map[ID]bool{})
+		r.roots[c.Tree] = e.id
+		return r.below(e.id, 0)
 	}
+	r.roots[c.Tree] = ""
 	return nil
 }
 
@@ -145,12 +153,12 @@ func (r *reader) have(id ID, kind string) (place, bool) {
 	return p, ok && p.kind == kind
 }
 
-// below reads a tree and everything under it, depth first.
-func (r *reader) below(id ID, depth int, done map[ID]bool) error {
-	if done[id] {
+// below reads a tree and everything under it, depth first. What was read in full
+// before has nothing new.
+func (r *reader) below(id ID, depth int) error {
+	if r.full[id] {
 		return nil
 	}
-	done[id] = true
 	if depth > r.lim.Depth {
 		return overLimit("directories are nested deeper than %d", r.lim.Depth)
 	}
@@ -167,7 +175,7 @@ func (r *reader) below(id ID, depth int, done map[ID]bool) error {
 		switch e.mode {
 		case modeSubmodul: // refused by name when the tree is exported
 		case modeTree:
-			if err := r.below(e.id, depth+1, done); err != nil {
+			if err := r.below(e.id, depth+1); err != nil {
 				return err
 			}
 		default:
@@ -178,5 +186,6 @@ func (r *reader) below(id ID, depth int, done map[ID]bool) error {
 			}
 		}
 	}
+	r.full[id] = true
 	return nil
 }
