@@ -66,17 +66,17 @@ func (f *verifyFlags) verdict(ctx context.Context, args []string) (v sync.Verdic
 	if f.trusted != "" && f.state != "" {
 		return v, usageError("--trusted and --state both say what was accepted; give one")
 	}
-	what := f.branch
-	if len(args) == 1 {
-		what = args[0]
-	}
 	if format, err := gitIn(ctx, f.repo, "rev-parse", "--show-object-format"); err == nil && format != "sha1" {
 		return sync.Verdict{Name: sync.Malformed, Reason: "the repository has object ids of the kind " + format + "; only sha1 is supported",
 			Hint: "git init --object-format=sha1"}, nil
 	}
-	tip, err := gitIn(ctx, f.repo, "rev-parse", "--verify", "--quiet", what+"^{commit}")
+	tip, err := f.tip(ctx, args)
 	if err != nil {
-		return v, usageError("the clone has no commit %q", what)
+		return v, err
+	}
+	if _, err := gitIn(ctx, f.repo, "rev-parse", "--verify", "--quiet", tip+"^{commit}"); err != nil {
+		return sync.Verdict{Name: sync.Malformed, Tip: sync.ID(tip), Commit: sync.ID(tip), Trusted: p.Introduction.Commit,
+			Reason: "the clone has no commit " + tip + ", or a damaged one", Hint: "git fsck"}, nil
 	}
 	c := cloneJudge{ctx: ctx, gitDir: top}
 	switch {
@@ -87,6 +87,24 @@ func (f *verifyFlags) verdict(ctx context.Context, args []string) (v sync.Verdic
 	}
 	_, v, err = c.judge(tip, p)
 	return v, err
+}
+
+// tip gives the id that is judged. The branch is asked for by its full name: a
+// tag of the same name would come first.
+func (f *verifyFlags) tip(ctx context.Context, args []string) (string, error) {
+	if len(args) == 1 {
+		id, err := gitIn(ctx, f.repo, "rev-parse", "--verify", "--quiet", args[0]+"^{commit}")
+		if err != nil {
+			return "", usageError("the clone has no commit %q", args[0])
+		}
+		return id, nil
+	}
+	for _, ref := range []string{"refs/heads/", "refs/remotes/origin/"} {
+		if id, err := gitIn(ctx, f.repo, "rev-parse", "--verify", "--quiet", ref+f.branch); err == nil {
+			return id, nil
+		}
+	}
+	return "", usageError("the clone has no branch %q", f.branch)
 }
 
 func (f *verifyFlags) policy(ctx context.Context) (p sync.Policy, err error) {

@@ -120,7 +120,8 @@ func (c cloneJudge) judge(tip string, p sync.Policy) (sync.Verified, sync.Verdic
 		return sync.Verified{}, sync.Verdict{}, err
 	case rep.Class == sync.OverLimit:
 		return refused(sync.Verdict{Name: sync.Limit, Reason: rep.Text})
-	case rep.Class == sync.BadData:
+	case rep.Class == sync.BadData, rep.Class == sync.ServerError:
+		// The server is git on this clone: what it cannot read is damaged.
 		return refused(sync.Verdict{Name: sync.Malformed, Reason: rep.Text})
 	case rep.Class != sync.Moved:
 		return sync.Verified{}, sync.Verdict{}, errors.New(rep.Text)

@@ -37,6 +37,15 @@ func New(tb testing.TB) *Repo {
 	return r
 }
 
+// On gives the repository for the calls of a part of its test.
+func (r *Repo) On(tb testing.TB) *Repo {
+	c := *r
+	c.tb = tb
+	c.tick += 1000 // the copy has its own clock; no two commits are alike
+	r.tick += 100_000
+	return &c
+}
+
 func (r *Repo) run(stdin, name string, args ...string) string {
 	r.tb.Helper()
 	cmd := exec.Command(name, args...)
