@@ -30,6 +30,9 @@ type yubiKeySettings struct {
 	// than that the PIN is not sent. Default 2, at least 1, so that the card is
 	// never locked from here.
 	KeepTries *int `json:"keepTries,omitempty"`
+	// Path of an identity file that is encrypted with age for the slot's key;
+	// empty makes that key itself the host's.
+	Path string `json:"path,omitempty"`
 	// Socket is pcscd's; empty is /run/pcscd/pcscd.comm.
 	Socket string `json:"socket,omitempty"`
 }
@@ -73,7 +76,11 @@ func openYubiKey(s yubiKeySettings) (Source, error) {
 	if !filepath.IsAbs(y.socket) {
 		return nil, fmt.Errorf("socket: %q is not absolute", y.socket)
 	}
-	return y, y.openPIN(s)
+	if err := y.openPIN(s); err != nil || s.Path == "" {
+		return y, err
+	}
+	path, err := checkPath(s.Path)
+	return yubiKeyFile{y, path}, err
 }
 
 func (y *yubiKey) openPIN(s yubiKeySettings) error {
@@ -160,8 +167,11 @@ func (y *yubiKey) withCard(ctx context.Context, f func(pivCard) error) error {
 		for try := 1; try < cardTries && pcsc.Disturbed(err); try++ {
 			found, serial, err = y.tryReader(client, r, f)
 		}
-		if found || ctx.Err() != nil {
+		if found {
 			return err
+		}
+		if ctx.Err() != nil {
+			return ctx.Err() // whatever a card said: not all were asked
 		}
 		switch {
 		case pcsc.Absent(err): // pulled out meanwhile

@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +14,6 @@ import (
 	"testing"
 
 	"filippo.io/age"
-	"filippo.io/age/plugin"
 	"filippo.io/age/tag"
 	"golang.org/x/crypto/chacha20poly1305"
 
@@ -204,30 +202,5 @@ func TestYubiKeyOpensBothStanzas(t *testing.T) {
 		_, err = k.Identities()[0].Unwrap([]*age.Stanza{bad})
 		wantErr(t, err, "malformed "+bad.Type+" stanza")
 		k.Wipe()
-	}
-}
-
-// The form of age-plugin-yubikey for the same key can be pinned.
-func TestYubiKeyPinned(t *testing.T) {
-	r := newYubiKey(t)
-	raw, _ := json.Marshal(r.settings)
-	key := r.card.Slots[0x82].Key.PublicKey()
-	for _, recipient := range []string{tagOf(t, r.card.Slots[0x82]), plugin.EncodeRecipient("yubikey", compressed(key))} {
-		chain, err := keysrc.Settings{Recipient: recipient, Sources: []json.RawMessage{raw}}.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		k, err := chain.Fetch(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		k.Wipe()
-	}
-	chain, err := keysrc.Settings{Recipient: tagOf(t, newSlot(t)), Sources: []json.RawMessage{raw}}.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := chain.Fetch(t.Context()); !errors.Is(err, keysrc.ErrWrongKey) {
-		t.Errorf("another key is pinned: %v", err)
 	}
 }

@@ -16,6 +16,9 @@ type PIVCard struct {
 	Tries  int // of the PIN that are left, at first 3
 	Slots  map[byte]*PIVSlot
 	Sent   int // PINs that were sent to it
+	// ShownBefore says that somebody else has shown the PIN and left it so, when
+	// PIV is next selected.
+	ShownBefore bool
 
 	mu     sync.Mutex
 	chosen bool // PIV is selected
@@ -81,6 +84,7 @@ func (c *PIVCard) command(ins, p1, p2 byte, data []byte) (out []byte, status uin
 		if !c.chosen {
 			return nil, 0x6a82
 		}
+		c.shown, c.ShownBefore = c.shown || c.ShownBefore, false
 		return tlv(0x61, tlv(0x4f, []byte{0, 0, 0x10, 0, 1, 0})), 0x9000
 	}
 	if !c.chosen {
