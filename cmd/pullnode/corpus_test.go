@@ -142,3 +142,10 @@ func (s *site) link(target, at string) {
 func (s *site) signers(lines ...string) {
 	s.Write(".pullnode/allowed_signers", strings.Join(lines, ""))
 }
+
+// cli runs a command and gives its exit status and all that it said.
+func (s *site) cli(args ...string) (int, string) {
+	var out bytes.Buffer
+	code := run(args, &out, &out)
+	return code, out.String()
+}
