@@ -22,6 +22,7 @@ import (
 // The test binary is the fetching child and the guard's decider, as the real one
 // is, and what people type into a terminal.
 func TestMain(m *testing.M) {
+	asPlugin()
 	if len(os.Args) > 1 && (os.Args[1] == "fetch-child" || os.Args[1] == "decide" || os.Getenv("PULLNODE_TEST_MAIN") != "") {
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	}

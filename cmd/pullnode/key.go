@@ -14,12 +14,15 @@ import (
 	"pullnode/keysrc"
 )
 
-// keyCommands are the verbs of two words, "pullnode key ..." and "pullnode
-// keyserver ...".
+// keyCommands are the verbs of two words: of key, keyserver and recovery.
 func keyCommands() map[string]*command {
 	return map[string]*command{
 		"keyserver add":  keyserverAddCommand(),
 		"keyserver init": keyserverInitCommand(),
+
+		"recovery init": recoveryInitCommand(),
+		"recovery test": recoveryTestCommand(),
+		"recovery use":  recoveryUseCommand(),
 
 		"key seal": keySealCommand(),
 		"key show": keyShowCommand(),

@@ -26,11 +26,16 @@ const (
 )
 
 func main() {
-	// The age plugin is a link to this program.
+	asPlugin()
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// asPlugin does not return when this program was started as the age plugin, which
+// is a link to it.
+func asPlugin() {
 	if filepath.Base(os.Args[0]) == keysrc.PluginProgram {
 		os.Exit(keysrc.Plugin(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // command is one verb: one file each.
@@ -41,6 +46,9 @@ type command struct {
 	run    func(ctx context.Context, args []string, out io.Writer) error
 	minArg int
 	maxArg int
+	// verbatim says that the arguments are another program's command line, whose
+	// flags are its own.
+	verbatim bool
 }
 
 func commands() map[string]*command {
@@ -92,6 +100,8 @@ const usage = `pullnode keeps a NixOS machine at the newest commit that you sign
   pullnode key test         ask every source of the key by itself
   pullnode key seal FILE    put the key into this machine's TPM
   pullnode keyserver [init|add HOST]
+  pullnode recovery init    make a recovery key, as shares of several keepers
+  pullnode recovery test|use
   pullnode new-host NAME    make a machine's folder in hosts/
   pullnode secret new|edit FILE, check
   pullnode check-config F   check a settings file
@@ -135,6 +145,10 @@ func (c *command) call(ctx context.Context, name string, args []string, out io.W
 	}
 	// Flags may stand behind arguments, as people type them.
 	var rest []string
+	verbatim := args
+	if c.verbatim && len(args) > 0 && args[0] != "-h" && args[0] != "--help" {
+		args = nil
+	}
 	for {
 		if err := fs.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
@@ -149,6 +163,9 @@ func (c *command) call(ctx context.Context, name string, args []string, out io.W
 			break
 		}
 		rest, args = append(rest, fs.Arg(0)), fs.Args()[1:]
+	}
+	if c.verbatim {
+		rest = verbatim
 	}
 	if len(rest) < c.minArg || len(rest) > c.maxArg {
 		return usageError("usage: pullnode %s %s", name, c.args)

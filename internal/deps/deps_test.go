@@ -18,6 +18,7 @@ var allowed = map[string][]string{
 	"keysrc/pcsc":                {},
 	"keysrc/keysrctest":          {"keysrc", "keysrc/pcsc"},
 	"keysrc/certs":               {},
+	"keysrc/shares":              {},
 	"activate":                   {"sync", "keysrc", "activate/health", "internal/durable"},
 	"activate/health":            {"sync/fetch", "internal/registry", "internal/durable", "internal/config"},
 	"activate/health/healthtest": {"activate/health"},
@@ -35,7 +36,7 @@ var allowed = map[string][]string{
 	"internal/deps":              {},
 	"nix":                        {"internal/config", "keysrc", "nix/units"},
 	"nix/units":                  {},
-	"cmd/pullnode":               {"sync", "sync/fetch", "keysrc", "keysrc/certs", "activate/...", "internal/agent", "internal/config", "internal/install", "internal/durable", "internal/registry", "internal/state", "nix/units"},
+	"cmd/pullnode":               {"sync", "sync/fetch", "keysrc", "keysrc/certs", "keysrc/shares", "activate/...", "internal/agent", "internal/config", "internal/install", "internal/durable", "internal/registry", "internal/state", "nix/units"},
 }
 
 func list(t *testing.T, args ...string) []string {
