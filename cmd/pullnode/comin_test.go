@@ -208,17 +208,6 @@ func TestComin18BootDefaultWaitsForHealth(t *testing.T) {
 	}
 }
 
-// seenAt tells of each phase.
-type seenAt struct {
-	activate.Journal
-	tell func(activate.Phase)
-}
-
-func (j seenAt) Save(a activate.Attempt) error {
-	j.tell(a.Phase)
-	return j.Journal.Save(a)
-}
-
 // 19: a switch that hangs is ended, and one outlives the agent that started it.
 func TestComin19HangingSwitchIsEnded(t *testing.T) {
 	h := newHost(t, map[string]any{"build": map[string]any{"switchTimeout": "2s"}})

@@ -151,3 +151,14 @@ func (c cutAt) Save(a activate.Attempt) error {
 	}
 	return err
 }
+
+// seenAt tells of each phase.
+type seenAt struct {
+	activate.Journal
+	tell func(activate.Phase)
+}
+
+func (j seenAt) Save(a activate.Attempt) error {
+	j.tell(a.Phase)
+	return j.Journal.Save(a)
+}
