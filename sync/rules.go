@@ -119,7 +119,7 @@ func (p *rulesParser) line(f []string) (err error) {
 
 func (p *rulesParser) group(f []string) error {
 	if len(f) < 2 {
-		return fmt.Errorf("want: group <name> <member>...")
+		return fmt.Errorf("want: group <name> <members>")
 	}
 	name := f[0]
 	switch {

@@ -6,11 +6,6 @@ import (
 	"testing"
 )
 
-// service is a unit that multi-user.target wants.
-func service(lines ...string) string {
-	return "[Service]\n" + strings.Join(lines, "\n") + "\n[Install]\nWantedBy=multi-user.target\n"
-}
-
 // TestInstalledNode is the main job through all layers as installed, sandboxed
 // units: deploy, refuse, put back, deploy again, leave alone what is not ours.
 func TestInstalledNode(t *testing.T) {

@@ -3,23 +3,20 @@ package lab
 import (
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
 )
 
-// server serves a repository to a machine, can go away and come back, can hang,
-// and has a page /healthz that is well or not.
+// server serves a repository to a machine, can go away and come back, and
+// has a page /healthz that is well or not.
 type server struct {
 	t       *testing.T
 	addr    string
 	handler http.Handler
 
-	mu   sync.Mutex
-	srv  *http.Server
-	gate chan struct{} // fetches wait while it is open
-	ill  bool
-	hung int // fetches that wait now
+	mu  sync.Mutex
+	srv *http.Server
+	ill bool
 }
 
 func serve(t *testing.T, ip string, repo http.Handler) *server {
@@ -31,7 +28,7 @@ func serve(t *testing.T, ip string, repo http.Handler) *server {
 	s := &server{t: t, addr: l.Addr().String()}
 	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
-		gate, ill := s.gate, s.ill
+		ill := s.ill
 		s.mu.Unlock()
 		switch {
 		case r.URL.Path == "/healthz" && ill:
@@ -39,13 +36,6 @@ func serve(t *testing.T, ip string, repo http.Handler) *server {
 			return
 		case r.URL.Path == "/healthz":
 			return
-		case gate != nil && strings.HasSuffix(r.URL.Path, "/git-upload-pack"):
-			s.count(1)
-			select {
-			case <-gate:
-			case <-r.Context().Done():
-			}
-			s.count(-1)
 		}
 		repo.ServeHTTP(w, r)
 	})
@@ -80,33 +70,6 @@ func (s *server) up() {
 		s.t.Fatal(err)
 	}
 	s.start(l)
-}
-
-// hang lets every request for refs or objects wait until release.
-func (s *server) hang() (release func()) {
-	gate := make(chan struct{})
-	s.mu.Lock()
-	s.gate = gate
-	s.mu.Unlock()
-	return sync.OnceFunc(func() {
-		s.mu.Lock()
-		s.gate = nil
-		s.mu.Unlock()
-		close(gate)
-	})
-}
-
-func (s *server) count(d int) {
-	s.mu.Lock()
-	s.hung += d
-	s.mu.Unlock()
-}
-
-// waiting says how many requests hang.
-func (s *server) waiting() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.hung
 }
 
 func (s *server) setIll(ill bool) {
