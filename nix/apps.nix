@@ -29,7 +29,7 @@ in
     '';
   };
 
-  install = app "Install a machine over SSH" {
+  install = app "Install a machine over SSH, by nixos-anywhere, from the clone one is in" {
     name = "pullnode-remote-install";
     runtimeInputs = [
       packages.pullnode
@@ -37,7 +37,21 @@ in
       pkgs.git
       pkgs.openssh
     ];
-    text = ''exec pullnode install "$@"'';
+    text = ''
+      if [ $# -lt 2 ]; then
+        echo "usage: nix run .#install -- HOST root@ADDRESS [nixos-anywhere's options]" >&2
+        exit 2
+      fi
+      host=$1 target=$2
+      shift 2
+      # What nodes would say of this clone; a machine that is installed from
+      # something else would be stuck.
+      pullnode verify
+      printf 'All data on the disks of %s will be lost. Type %s to go on: ' "$target" "$host"
+      read -r typed
+      [ "$typed" = "$host" ] || { echo "that is not $host; nothing was touched" >&2; exit 1; }
+      exec nixos-anywhere --flake ".#$host" --target-host "$target" "$@"
+    '';
   };
 
   demo = app "Show the loop on this machine, below one directory" {
