@@ -114,9 +114,7 @@ func (b *tpmBlob) open(ctx context.Context, device string) (*Key, error) {
 		return nil, err
 	}
 	id := &p256Identity{public: public, exchange: func(remote *ecdh.PublicKey) ([]byte, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), deviceTimeout)
-		defer cancel()
-		return withTPM(ctx, device, func(c *chip) ([]byte, error) { return c.exchange(b, remote) })
+		return withTPM(context.Background(), device, func(c *chip) ([]byte, error) { return c.exchange(b, remote) })
 	}}
 	k, err := deviceKey(id)
 	if err != nil {

@@ -24,8 +24,8 @@ type chip struct {
 	public tpm2.TPMTPublic // of srk
 }
 
-// withTPM runs f with the TPM. It returns early when ctx is done; f then ends
-// by itself and its result is dropped.
+// withTPM runs f with the TPM. It returns early when ctx is done or after
+// deviceTimeout; f then ends by itself and its result is dropped.
 func withTPM[T any](ctx context.Context, device string, f func(*chip) (T, error)) (T, error) {
 	type result struct {
 		v   T
@@ -35,6 +35,8 @@ func withTPM[T any](ctx context.Context, device string, f func(*chip) (T, error)
 	if err := ctx.Err(); err != nil {
 		return none, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, deviceTimeout)
+	defer cancel()
 	done := make(chan result, 1)
 	go func() {
 		var r result

@@ -2,11 +2,13 @@ package keysrc_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"net"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"filippo.io/age"
 
@@ -134,4 +136,22 @@ func deadSocket(t *testing.T, path string) {
 	}
 	l.SetUnlinkOnClose(false)
 	l.Close()
+}
+
+// A TPM that does not answer is given up, and is not taken for one that is away.
+func TestTPMHangs(t *testing.T) {
+	s := keysrctest.StartTPM(t)
+	path := filepath.Join(t.TempDir(), "blob")
+	write(t, path, sealed(t, s, nil, newIdentity(t).String()), 0o600)
+	s.Stop()
+	l, err := net.Listen("unix", s.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := open(t, tpmSource(s, path)).Fetch(ctx); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, keysrc.ErrAbsent) {
+		t.Errorf("error is %v", err)
+	}
 }

@@ -127,8 +127,7 @@ func (y *yubiKey) Fetch(ctx context.Context) (*Key, error) {
 		return nil, err
 	}
 	return deviceKey(&p256Identity{public: public, piv: true, exchange: func(remote *ecdh.PublicKey) (shared []byte, err error) {
-		ctx, cancel := context.WithTimeout(context.Background(), deviceTimeout)
-		defer cancel()
+		ctx := context.Background() // age has none; withCard has a limit
 		err = y.withCard(ctx, func(c pivCard) error {
 			slot, err := c.metadata(y.slot)
 			if err != nil {
@@ -144,8 +143,8 @@ func (y *yubiKey) Fetch(ctx context.Context) (*Key, error) {
 	}})
 }
 
-// withCard finds the card with the serial number and runs f with it. Other cards
-// are only asked for their number.
+// withCard finds the card with the serial number and runs f with it, all within
+// deviceTimeout. Other cards are only asked for their number.
 func (y *yubiKey) withCard(ctx context.Context, f func(pivCard) error) error {
 	ctx, cancel := context.WithTimeout(ctx, deviceTimeout)
 	defer cancel()

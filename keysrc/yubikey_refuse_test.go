@@ -138,9 +138,11 @@ func TestYubiKeyComesAndGoes(t *testing.T) {
 	if err := openFor(t, file, k); !errors.Is(err, keysrc.ErrWrongKey) {
 		t.Errorf("with another key in the slot: %v", err)
 	}
-	if swapped.Sent != 0 {
-		t.Error("the PIN was sent to a card with another key")
-	}
+	swapped.Lock(func() {
+		if swapped.Sent != 0 {
+			t.Error("the PIN was sent to a card with another key")
+		}
+	})
 	r.readers.Remove(t, 0)
 	r.readers.Insert(t, 0, r.card)
 	if err := openFor(t, file, k); err != nil {
