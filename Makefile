@@ -4,8 +4,10 @@ GO ?= go
 VULNDB ?=
 # Which tests of the lab; all by default.
 LAB ?= .
+# How long each fuzz target of the rule runs.
+FUZZTIME ?= 10s
 
-.PHONY: demo lab-demo test lint bench bench-trust lab eval build go-check
+.PHONY: demo lab-demo test lint bench bench-trust fuzz lab eval build go-check
 
 demo: go-check
 	$(GO) run ./internal/demo
@@ -32,6 +34,10 @@ bench-trust: go-check
 	@sh .ci/needs test
 	@out=$$($(GO) test -run '^$$' -bench Trust -benchtime 1x ./sync) || { echo "$$out"; exit 1; }; \
 	echo "$$out" | grep -v '^floor-ratio'; echo "$$out" | grep '^floor-ratio'
+
+fuzz: go-check
+	@for f in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\).*/\1/p' sync/*_test.go); do \
+	  $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) ./sync || exit 1; done
 
 lab: go-check
 	@sh .ci/needs lab

@@ -9,7 +9,7 @@ import (
 // What a policy says does not depend on how often it is read, and what is in
 // force can be fulfilled.
 func FuzzParseRules(f *testing.F) {
-	list := makeLine(f, 0, nil).signers
+	list := makeLine(f, 0).signers
 	f.Add([]byte("group ops alice\nadmin ops need 1\ndeploy prod-* ops\ndeploy * alice # all\n"))
 	f.Add([]byte("admin alice need 2"))
 	f.Add([]byte("group need alice\nadmin @need need need 1"))
@@ -33,7 +33,7 @@ func FuzzParseRules(f *testing.F) {
 
 // No bytes but those that the key's holder made verify, and never a panic.
 func FuzzSSHSignature(f *testing.F) {
-	l := makeLine(f, 1, nil)
+	l := makeLine(f, 1)
 	c, err := ParseCommit([]byte(l.commits[1]))
 	if err != nil {
 		f.Fatal(err)
@@ -72,7 +72,7 @@ func FuzzCertificates(f *testing.F) {
 
 // A stream that was changed anywhere is refused, or it says the same.
 func FuzzStream(f *testing.F) {
-	l := makeLine(f, 3, nil)
+	l := makeLine(f, 3)
 	good := l.stream(0)
 	f.Add(good)
 	f.Add(good[:len(good)/2])

@@ -11,7 +11,7 @@ import (
 // would take hours.
 func TestMadeUpCommits(t *testing.T) {
 	const n = 5000
-	other := makeLine(t, 0, nil)
+	other := makeLine(t, 0, "stranger")
 	many := "" // a policy that is slow to read
 	for i := range 2000 {
 		many += fmt.Sprintf("# %d\n", i)
@@ -25,7 +25,7 @@ func TestMadeUpCommits(t *testing.T) {
 		"strangers":      {func(_ *line, p string) string { return other.sign(t, p) }, UnknownKey},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := makeLine(t, 0, nil)
+			l := makeLine(t, 0)
 			list, listRec := rec(t, "blob", l.signers+many)
 			entries, more := []string{modeFile, "allowed_signers", string(list)}, listRec
 			for i := range 200 {
