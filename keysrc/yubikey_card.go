@@ -78,8 +78,21 @@ func (c pivCard) send(ins, p1, p2 byte, data []byte) ([]byte, error) {
 	return out, nil
 }
 
-// start selects PIV, which forgets a PIN, and gives the serial number.
+// start selects PIV, which forgets a PIN, and gives the serial number. A card that
+// another program resets in between has nothing selected and answers as one that
+// knows no such command, so it is asked three times.
 func (c pivCard) start() (serial uint32, err error) {
+	for try := 1; ; try++ {
+		serial, err = c.once()
+		if try == 3 || !errors.Is(err, errNoSerial) {
+			return serial, err
+		}
+	}
+}
+
+var errNoSerial = errors.New("a card that tells no serial number, want a YubiKey 5")
+
+func (c pivCard) once() (serial uint32, err error) {
 	switch _, err := c.send(insSelect, 4, 0, pivApplication); {
 	case errors.Is(err, statusError(swNoSuchApp)):
 		return 0, errors.New("no PIV card")
@@ -89,7 +102,7 @@ func (c pivCard) start() (serial uint32, err error) {
 	raw, err := c.send(insSerial, 0, 0, nil)
 	switch {
 	case errors.Is(err, statusError(swNoSuchIns)):
-		return 0, errors.New("a card that tells no serial number, want a YubiKey 5")
+		return 0, errNoSerial
 	case err != nil:
 		return 0, fmt.Errorf("serial number: %w", err)
 	case len(raw) != 4:
