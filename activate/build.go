@@ -84,7 +84,7 @@ func (b *Builder) Resolve(ctx context.Context, v sync.Verified) (Candidate, erro
 	if err := v.Export(src, b.Limits); err != nil {
 		return Candidate{}, &BuildError{Class: "export", Text: "commit " + v.Commit().ID.Short() + " cannot be exported: " + err.Error()}
 	}
-	inputs, err := lintLock(filepath.Join(src, b.Dir))
+	inputs, err := LintLock(filepath.Join(src, b.Dir))
 	if err != nil {
 		return Candidate{}, &BuildError{Class: "lock", Text: err.Error(), Hint: "run nix flake lock, then commit flake.lock"}
 	}
@@ -260,9 +260,9 @@ func isStorePath(p StorePath) bool {
 
 var errLock = errors.New("flake.lock")
 
-// lintLock checks that flake.lock pins every input by content and reaches
+// LintLock checks of a flake's directory that flake.lock pins every input by content and reaches
 // nothing outside of the tree. It says whether there are inputs at all.
-func lintLock(dir string) (inputs bool, err error) {
+func LintLock(dir string) (inputs bool, err error) {
 	if _, err := os.Stat(filepath.Join(dir, "flake.nix")); err != nil {
 		return false, fmt.Errorf("there is no flake.nix in %q of the repository", filepath.Base(dir))
 	}

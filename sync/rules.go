@@ -22,6 +22,7 @@ type Rules struct {
 	Signers *Signers
 	Admin   Quorum       // who may change .pullnode
 	Deploy  []DeployRule // the first that matches a host decides; none is a refusal
+	groups  map[string][]string
 }
 
 // Quorum asks for the signatures of this many of these people.
@@ -62,7 +63,8 @@ func ParseRules(files map[string][]byte) (*Rules, error) {
 	if len(raw) > maxPolicy {
 		return nil, fmt.Errorf("%s is %d bytes, at most %d are read", RulesPath, len(raw), maxPolicy)
 	}
-	p := rulesParser{rules: r, groups: map[string][]string{}}
+	r.groups = map[string][]string{}
+	p := rulesParser{rules: r, groups: r.groups}
 	for i, line := range strings.Split(string(raw), "\n") {
 		line, _, _ = strings.Cut(line, "#")
 		f := strings.Fields(line)

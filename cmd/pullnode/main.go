@@ -73,6 +73,7 @@ func commands() map[string]*command {
 		"reset":         resetCommand(),
 		"rotate-signer": rotateCommand(),
 		"hook":          hookCommand(),
+		"lint":          lintCommand(),
 		"install":       installCommand(),
 		"new-host":      newHostCommand(),
 		"decide":        decideCommand(),
@@ -94,6 +95,7 @@ const usage = `pullnode keeps a NixOS machine at the newest commit that you sign
   pullnode trust COMMIT     begin anew with this commit
   pullnode approve          sign what a branch is at
   pullnode endorse COMMIT   vouch for what a forge merged, on the deploy branch
+  pullnode lint             what is allowed and unwise
   pullnode rotate-signer, reset, hook
   pullnode doctor           try every part by itself
   pullnode key show         what the keys process holds
