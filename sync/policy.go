@@ -205,7 +205,7 @@ func (j *judge) firstParents(tip ID) (line []*Commit, base *Commit, err error) {
 		}
 		id = c.Parents[0]
 	}
-	hint := "if history was rewritten on purpose, put the old line back: git push --force-with-lease"
+	hint := "put the old line back: git push --force-with-lease; if history was rewritten on purpose: pullnode reset"
 	if j.viaMerge(tip) {
 		hint = "git pull made a merge with your side first: redo it with git pull --rebase"
 	}
