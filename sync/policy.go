@@ -8,12 +8,12 @@ import (
 // Trusted is T: the last commit that this node accepted. It is found again by
 // id or, because a signature can be re-encoded, by the digest of its payload.
 type Trusted struct {
-	Commit  ID
-	Parents []ID
-	Digest  Digest
-	Policy  map[string][]byte // the policy files in force, by path
+	Commit  ID                `json:"commit"`
+	Parents []ID              `json:"parents,omitempty"`
+	Digest  Digest            `json:"digest"`
+	Policy  map[string][]byte `json:"policy"` // the policy files in force, by path
 	// ResetSeq is the highest number of a reset that was followed or passed by.
-	ResetSeq uint64
+	ResetSeq uint64 `json:"resetSeq,omitempty"`
 }
 
 // Policy decides which commits may run. It is the only maker of Verified.

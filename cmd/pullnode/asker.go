@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"pullnode/internal/agent"
@@ -58,20 +57,6 @@ func (a asker) Ask(ctx context.Context, w sync.Want) (sync.Report, error) {
 			wait = min(2*wait, time.Second)
 		}
 	}
-}
-
-// retires says whether the message's trailers take pullnode off the host.
-func retires(message, host string) bool {
-	i := strings.LastIndex(strings.TrimRight(message, "\n"), "\n\n")
-	if i < 0 {
-		return false
-	}
-	for _, l := range strings.Split(message[i:], "\n") {
-		if name, ok := strings.CutPrefix(l, "Pullnode-Retire: "); ok && strings.TrimSpace(name) == host {
-			return true
-		}
-	}
-	return false
 }
 
 // ownDirs are what pullnode-dirs.service makes before the agent starts.

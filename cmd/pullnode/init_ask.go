@@ -117,16 +117,26 @@ func (i *initializer) yes(question string, def bool) bool {
 
 // gitIn runs the git CLI, as the operator who typed the command.
 func gitIn(ctx context.Context, dir string, args ...string) (string, error) {
+	out, err := gitRaw(ctx, dir, nil, "", args...)
+	return strings.TrimSpace(string(out)), err
+}
+
+// gitRaw is gitIn with the output as it is, with more in the environment and with
+// a standard input.
+func gitRaw(ctx context.Context, dir string, env []string, stdin string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir}, args...)...)
+	if env != nil {
+		cmd.Env = append(os.Environ(), env...)
+	}
 	var errs bytes.Buffer
-	cmd.Stderr = &errs
+	cmd.Stdin, cmd.Stderr = strings.NewReader(stdin), &errs
 	out, err := cmd.Output()
 	if err != nil {
 		verb := args[0]
 		for n := 0; verb == "-c" && n+2 < len(args); n += 2 {
 			verb = args[n+2]
 		}
-		return "", fmt.Errorf("git %s: %s", verb, strings.TrimSpace(errs.String()))
+		return nil, fmt.Errorf("git %s: %s", verb, strings.TrimSpace(errs.String()))
 	}
-	return strings.TrimSpace(string(out)), nil
+	return out, nil
 }

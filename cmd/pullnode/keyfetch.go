@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -19,20 +18,13 @@ import (
 // keys process, which must not parse what a Git server sends. Its standard input
 // is the connection.
 func keyfetchCommand() *command {
-	var path string
-	return &command{flags: func(fs *flag.FlagSet) {
-		fs.StringVar(&path, "config", configPath, "settings file")
-	}, run: func(ctx context.Context, _ []string, _ io.Writer) error {
-		c, err := config.Load(path)
-		if err != nil {
-			return err
-		}
+	return configCommand(func(ctx context.Context, c *config.Config) error {
 		dir := os.Getenv("RUNTIME_DIRECTORY")
 		if dir == "" {
 			return hint(errors.New("systemd gave this process no directory in memory: it is started by its socket only"), "sudo systemctl start pullnode-keyfetch.socket")
 		}
 		return serveKeyfetch(ctx, c, os.Stdin, dir)
-	}}
+	})
 }
 
 // serveKeyfetch keeps what it fetches in dir and removes it again.

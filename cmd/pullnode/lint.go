@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -83,10 +81,7 @@ func (l *linter) add(part, format string, args ...any) {
 }
 
 func (l *linter) git(args ...string) (string, error) {
-	raw, err := exec.CommandContext(l.ctx, "git", append([]string{"-C", l.dir}, args...)...).Output()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		err = fmt.Errorf("git %s: %s", args[0], strings.TrimSpace(string(exit.Stderr)))
-	}
+	raw, err := gitRaw(l.ctx, l.dir, nil, "", args...)
 	return string(raw), err
 }
 
@@ -152,8 +147,11 @@ func (l *linter) lock(files map[string]string) error {
 // history finds private keys that any commit below brought in: taking a file out
 // again takes it out of nobody's clone.
 func (l *linter) history() error {
-	const keys = `-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----|AGE-SECRET-KEY-(PQ-)?1[02-9AC-HJ-NP-Z]{50}`
-	text, err := l.git("log", "-z", "--format=%x01%H", "--name-only", "--diff-filter=AM", "-m", "-G", keys, l.commit)
+	var keys []string
+	for _, k := range privateKeys {
+		keys = append(keys, k.re.String()) // POSIX reads them alike
+	}
+	text, err := l.git("log", "-z", "--format=%x01%H", "--name-only", "--diff-filter=AM", "-m", "-G", strings.Join(keys, "|"), l.commit)
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -123,14 +121,8 @@ func (c *clone) withSigners(commit, text string) (tree string, err error) {
 		if err != nil {
 			return ""
 		}
-		cmd := exec.CommandContext(c.ctx, "git", append([]string{"-C", c.dir}, args...)...)
-		cmd.Env = append(os.Environ(), "GIT_INDEX_FILE="+filepath.Join(tmp, "index"))
-		cmd.Stdin = strings.NewReader(stdin)
-		out, e := cmd.Output()
-		if exit := (*exec.ExitError)(nil); errors.As(e, &exit) {
-			e = fmt.Errorf("git %s: %s", args[0], strings.TrimSpace(string(exit.Stderr)))
-		}
-		err = e
+		var out []byte
+		out, err = gitRaw(c.ctx, c.dir, []string{"GIT_INDEX_FILE=" + filepath.Join(tmp, "index")}, stdin, args...)
 		return strings.TrimSpace(string(out))
 	}
 	blob := git(text, "hash-object", "-w", "--stdin")

@@ -112,7 +112,7 @@ func checkSecrets() *command {
 			}
 			var found []leak
 			for _, name := range files {
-				raw, err := exec.CommandContext(ctx, "git", "-C", top, "cat-file", "blob", ":"+name).Output()
+				raw, err := gitRaw(ctx, top, nil, "", "cat-file", "blob", ":"+name)
 				if err != nil {
 					continue // a submodule
 				}

@@ -39,20 +39,12 @@ func (c cloneJudge) after(trusted, tip string, p sync.Policy) (sync.Verdict, err
 
 // nodeState is what a node remembers, for calls that follow each other.
 type nodeState struct {
-	Trusted   *trustedState `json:"trusted,omitempty"`
+	Trusted   *sync.Trusted `json:"trusted,omitempty"`
 	Ancestors []sync.ID     `json:"ancestors,omitempty"`
 }
 
-type trustedState struct {
-	Commit   sync.ID           `json:"commit"`
-	Parents  []sync.ID         `json:"parents,omitempty"`
-	Digest   sync.Digest       `json:"digest"`
-	Policy   map[string][]byte `json:"policy"`
-	ResetSeq uint64            `json:"resetSeq,omitempty"`
-}
-
 func (n *nodeState) accept(v sync.Verified) {
-	t := trustedState(v.Trusted())
+	t := v.Trusted()
 	n.Trusted = &t
 	n.Ancestors = append(n.Ancestors, v.NewAncestors()...)
 	slices.Sort(n.Ancestors)
@@ -63,11 +55,11 @@ func (n *nodeState) policy(p sync.Policy) sync.Policy {
 	if n.Trusted == nil {
 		return p
 	}
-	t, known := sync.Trusted(*n.Trusted), map[sync.ID]bool{}
+	known := map[sync.ID]bool{}
 	for _, id := range n.Ancestors {
 		known[id] = true
 	}
-	p.Trusted, p.Ancestors = &t, func(id sync.ID) bool { return known[id] }
+	p.Trusted, p.Ancestors = n.Trusted, func(id sync.ID) bool { return known[id] }
 	return p
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"pullnode/activate"
@@ -87,7 +88,7 @@ func startsPullnode(_ context.Context, v sync.Verified, c activate.Candidate) er
 		return nil
 	}
 	host, _ := os.Hostname()
-	if retires(v.Commit().Message, host) {
+	if slices.Contains(v.Commit().Trailers("Pullnode-Retire"), host) {
 		return nil
 	}
 	return fmt.Errorf("the new system does not start pullnode.service; if that is meant, say so in a signed commit: Pullnode-Retire: %s", host)

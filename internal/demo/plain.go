@@ -9,11 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
 	"pullnode/internal/agent"
+	"pullnode/internal/lab"
 )
 
 //go:embed site
@@ -101,17 +101,13 @@ func (p *plainNode) files(text string) map[string]string {
 		if err != nil {
 			panic(rigError{err})
 		}
-		out[name] = strings.ReplaceAll(string(raw), "@system@", nixSystem())
+		out[name] = strings.ReplaceAll(string(raw), "@system@", lab.NixSystem())
 	}
 	out["site/.keep"] = "" // git keeps no empty directory
 	if text != "" {
 		out["site/index.html"] = text + "\n"
 	}
 	return out
-}
-
-func nixSystem() string {
-	return map[string]string{"amd64": "x86_64", "arm64": "aarch64", "386": "i686"}[runtime.GOARCH] + "-linux"
 }
 
 func (p *plainNode) died() <-chan struct{} { return p.ended }

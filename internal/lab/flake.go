@@ -44,7 +44,7 @@ func FlakeFiles(host string, c Config) map[string]string {
 	}
 	var b strings.Builder
 	b.WriteString("# One machine of the lab; lab/toplevel.nix says what may stand here.\n{\n")
-	args := map[string]string{"host": host, "gen": "1", "system": nixSystem()}
+	args := map[string]string{"host": host, "gen": "1", "system": NixSystem()}
 	maps.Copy(args, c.Args)
 	if c.Gen != "" {
 		args["gen"] = c.Gen
@@ -92,8 +92,8 @@ func nixString(s string) string {
 	return `"` + r.Replace(s) + `"`
 }
 
-// nixSystem is what Nix calls this machine's architecture.
-func nixSystem() string {
+// NixSystem is what Nix calls this machine's architecture.
+func NixSystem() string {
 	arch, ok := map[string]string{"amd64": "x86_64", "arm64": "aarch64", "386": "i686"}[runtime.GOARCH]
 	if !ok {
 		arch = runtime.GOARCH
