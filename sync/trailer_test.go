@@ -1,0 +1,21 @@
+package sync
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestTrailers(t *testing.T) {
+	for message, want := range map[string][]string{
+		"subject\n\nPullnode-Retire: lab\n":                                   {"lab"},
+		"subject\n\nbody\n\nPullnode-Retire: a\nPullnode-Retire:  b \n\n":     {"a", "b"},
+		"Pullnode-Retire: lab":                                                nil, // the only paragraph
+		"subject\n\nPullnode-Retire: lab\n\nbody":                             nil, // not the last one
+		"subject\n\npullnode-retire: lab\n Pullnode-Retire: lab\nX: y":        nil,
+		"subject\n\nSigned-off-by: x\nPullnode-Retire: lab\nReviewed-by: z\n": {"lab"},
+	} {
+		if got := (&Commit{Message: message}).Trailers("Pullnode-Retire"); !slices.Equal(got, want) {
+			t.Errorf("%q: %q, want %q", message, got, want)
+		}
+	}
+}
