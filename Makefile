@@ -4,7 +4,7 @@ GO ?= go
 VULNDB ?=
 # Which tests of the lab; all by default.
 LAB ?= .
-# How long each fuzz target of the rule runs.
+# How long each fuzz target runs.
 FUZZTIME ?= 10s
 
 .PHONY: demo lab-demo test lint bench bench-trust fuzz lab eval build go-check
@@ -36,8 +36,8 @@ bench-trust: go-check
 	echo "$$out" | grep -v '^floor-ratio'; echo "$$out" | grep '^floor-ratio'
 
 fuzz: go-check
-	@for f in $$(sed -n 's/^func \(Fuzz[A-Za-z]*\).*/\1/p' sync/*_test.go); do \
-	  $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) ./sync || exit 1; done
+	@sh .ci/needs test
+	@GO="$(GO)" sh .ci/fuzz $(FUZZTIME)
 
 lab: go-check
 	@sh .ci/needs lab

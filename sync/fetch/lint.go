@@ -2,6 +2,8 @@ package fetch
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/sha1" // of git's pack format: it finds damage, nothing is trusted by it
 	"encoding/binary"
 	"errors"
 	"io"
@@ -49,7 +51,23 @@ func lint(f *os.File, lim Limits) (int, error) {
 	if l.in.n+20 != st.Size() {
 		return 0, fail(sync.BadData, "the pack does not end after its last object")
 	}
-	return int(count), nil
+	return int(count), checksum(f, st.Size()-20)
+}
+
+// checksum compares the last 20 bytes of a pack with what they must be. go-git
+// takes them as they are.
+func checksum(f *os.File, size int64) error {
+	sum, end := sha1.New(), make([]byte, 20)
+	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, size)); err != nil {
+		return local("read the pack", err)
+	}
+	if _, err := f.ReadAt(end, size); err != nil {
+		return local("read the pack", err)
+	}
+	if !bytes.Equal(end, sum.Sum(nil)) {
+		return fail(sync.BadData, "the pack's checksum is not that of its content")
+	}
+	return nil
 }
 
 type packed struct {

@@ -71,16 +71,30 @@ func lintBytes(t *testing.T, b []byte, lim Limits) error {
 	return err
 }
 
-func hostilePacks() map[string]struct {
+type hostilePack struct {
 	b     []byte
 	class sync.Class
-} {
+}
+
+// hostilePacks are packs and what lint says of each.
+func hostilePacks() map[string]hostilePack {
+	all := smallPacks()
+	for name, size := range map[string]int64{"blob of 65 MiB": 65 << 20, "tree of 5 MiB": 5 << 20} {
+		var p packer
+		p.entry(map[bool]byte{true: packTree, false: packBlob}[name[0] == 't'], size, nil, make([]byte, size))
+		all[name] = hostilePack{p.pack(), sync.OverLimit}
+	}
+	return all
+}
+
+func smallPacks() map[string]hostilePack {
 	base := bytes.Repeat([]byte("x"), 0xffff)
 	one := func(kind byte, declared int64, content []byte) []byte {
 		var p packer
 		p.entry(kind, declared, nil, content)
 		return p.pack()
 	}
+	good := one(packBlob, 1, []byte("x"))
 	var bomb, sum, chain, unknown, wrong packer
 	b := bomb.entry(packBlob, int64(len(base)), nil, base)
 	bomb.ofs(b, uint64(len(base)), 256<<20)
@@ -95,15 +109,10 @@ func hostilePacks() map[string]struct {
 	unknown.entry(packOfs, 4, []byte{5}, []byte("abcd"))
 	b = wrong.entry(packBlob, 3, nil, []byte("abc"))
 	wrong.ofs(b, 1000, 10)
-	return map[string]struct {
-		b     []byte
-		class sync.Class
-	}{
-		"blob of 65 MiB":         {one(packBlob, 65<<20, make([]byte, 65<<20)), sync.OverLimit},
+	return map[string]hostilePack{
 		"blob that only says so": {one(packBlob, 1<<40, []byte("x")), sync.OverLimit},
 		"commit of 65 KiB":       {one(packCommit, 65<<10, make([]byte, 65<<10)), sync.OverLimit},
 		"tag of 65 KiB":          {one(packTag, 65<<10, make([]byte, 65<<10)), sync.OverLimit},
-		"tree of 5 MiB":          {one(packTree, 5<<20, make([]byte, 5<<20)), sync.OverLimit},
 		"delta bomb":             {bomb.pack(), sync.OverLimit},
 		"many delta bombs":       {sum.pack(), sync.OverLimit},
 		"long delta chain":       {chain.pack(), sync.OverLimit},
@@ -115,6 +124,7 @@ func hostilePacks() map[string]struct {
 		"count lies":             {append([]byte("PACK\x00\x00\x00\x02\x00\x00\x00\x09"), one(packBlob, 1, []byte("x"))[12:]...), sync.BadData},
 		"a million and one":      {append([]byte("PACK\x00\x00\x00\x02\x00\x0f\x42\x41"), one(packBlob, 1, []byte("x"))[12:]...), sync.OverLimit},
 		"more after the end":     {append(one(packBlob, 1, []byte("x")), 0), sync.BadData},
+		"wrong checksum":         {append(good[:len(good)-1], ^good[len(good)-1]), sync.BadData},
 		"no pack":                {[]byte("<html>"), sync.BadData},
 	}
 }

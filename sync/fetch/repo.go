@@ -147,12 +147,12 @@ func (s sizes) OnInflatedObjectHeader(t plumbing.ObjectType, size, _ int64) erro
 	return l.allow(byte(t), size)
 }
 
-func (r *repo) index(f *os.File) (index []byte, sum string, err error) {
+func (r *repo) index(f *os.File, watch ...packfile.Observer) (index []byte, sum string, err error) {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, "", local("read the pack", err)
 	}
 	w := &idxfile.Writer{}
-	p, err := packfile.NewParser(packfile.NewScanner(f), w, sizes{r.lim})
+	p, err := packfile.NewParser(packfile.NewScanner(f), append(watch, w, sizes{r.lim})...)
 	if err != nil {
 		return nil, "", badPack(err)
 	}
