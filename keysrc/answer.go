@@ -34,6 +34,12 @@ func (a *Agent) answer(ctx context.Context, log *slog.Logger, p peer, req reques
 			return err
 		})
 		log.Info("unwrap", "program", event.Program, "source", event.Source, "err", err)
+	case req.Verb == verbAwait && req.Files == nil && req.Stanzas == nil:
+		err = a.withKey(ctx, &event, func(k *Key) error {
+			resp.Recipients = k.Recipients()
+			return nil
+		})
+		log.Info("await", "source", event.Source, "err", err)
 	default:
 		log.Warn("bad request on the key socket", "verb", clip(req.Verb))
 		return response{Error: fmt.Sprintf("no such request: %q", clip(req.Verb)), Class: classRequest}
@@ -56,7 +62,9 @@ func (a *Agent) record(e Event) {
 
 // acquired begins to hold a key. The caller holds access.
 func (a *Agent) acquired(k *Key) {
-	a.problem, a.missing = "", false
+	// What was asked for in vain is still missing: late tells who waits for it,
+	// whoever got the key.
+	a.problem = ""
 	a.take(k)
 	a.Log.Info("acquired the key", "source", k.From(), "recipient", k.Recipient(), "memory", string(k.Memory()))
 	if k.Memory() == Ordinary {
@@ -76,9 +84,9 @@ func (a *Agent) withKey(ctx context.Context, e *Event, use func(*Key) error) err
 		return ctx.Err()
 	}
 	if a.key == nil {
-		unwraps := e.Event == verbUnwrap
-		if err := a.fetch(ctx, unwraps); err != nil {
-			if unwraps {
+		needs := e.Event == verbUnwrap || e.Event == verbAwait
+		if err := a.fetch(ctx, needs); err != nil {
+			if needs {
 				a.miss(err)
 			}
 			return err

@@ -22,7 +22,7 @@ type Audit struct {
 // Event is one line of the audit.
 type Event struct {
 	Time      time.Time `json:"time"`
-	Event     string    `json:"event"` // acquire, unwrap, preflight or refuse; of a key server release, deny or fail
+	Event     string    `json:"event"` // acquire, alarm, unwrap, await, preflight or refuse; of a key server release, deny or fail
 	Source    string    `json:"source,omitempty"`
 	Recipient string    `json:"recipient,omitempty"`
 	PID       int       `json:"pid,omitempty"` // of who asked

@@ -66,6 +66,13 @@ func (c Client) Unwrap(ctx context.Context, stanzas []*age.Stanza) ([]byte, erro
 	return resp.FileKey, nil
 }
 
+// Await asks whether the key is there, as a program does that needs it: if it is
+// not, the agent looks for it from then on.
+func (c Client) Await(ctx context.Context) error {
+	_, err := c.ask(ctx, request{Verb: verbAwait})
+	return err
+}
+
 // Holding says what the agent holds, without making it look for the key.
 func (c Client) Holding(ctx context.Context) (Holding, error) {
 	resp, err := c.ask(ctx, request{Verb: verbState})

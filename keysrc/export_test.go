@@ -22,3 +22,6 @@ func SetDefaultTPM(device string) (restore func()) {
 	defaultTPM = device
 	return func() { defaultTPM = was }
 }
+
+// Slower is the pause after a search for a missing key.
+var Slower = slower

@@ -25,6 +25,7 @@ const frameLimit = 8 << 20
 const (
 	verbPreflight = "preflight"
 	verbUnwrap    = "unwrap"
+	verbAwait     = "await" // an unwrap of nothing: is the key there?
 	verbState     = "state" // asks no source
 )
 

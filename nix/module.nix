@@ -19,6 +19,7 @@ in
     ./module/settings.nix
     ./module/units.nix
     ./module/checks.nix
+    ./module/need-secrets.nix
     ./module/sops.nix
   ];
 

@@ -13,28 +13,22 @@ import (
 	"testing"
 
 	"pullnode/internal/config"
+	"pullnode/nix/units"
 )
 
 var update = flag.Bool("update", false, "write docs/options.md")
 
-type service struct {
-	WantedBy        []string       `json:"wantedBy"`
-	RestartTriggers []string       `json:"restartTriggers"`
-	Path            []string       `json:"path"`
-	ServiceConfig   map[string]any `json:"serviceConfig"`
-	UnitConfig      map[string]any `json:"unitConfig"`
-}
-
 // outcome is what nix/tests/module.nix says of one configuration.
 type outcome struct {
-	Settings    json.RawMessage     `json:"settings"`
-	Check       string              `json:"check"`
-	Failed      []string            `json:"failed"`
-	Services    map[string]service  `json:"services"`
-	Sockets     map[string]service  `json:"sockets"`
-	Packages    []string            `json:"packages"`
-	NixSettings map[string][]string `json:"nixSettings"`
-	Sops        json.RawMessage     `json:"sops"`
+	Settings    json.RawMessage           `json:"settings"`
+	Check       string                    `json:"check"`
+	Failed      []string                  `json:"failed"`
+	Services    map[string]units.Override `json:"services"`
+	Sockets     map[string]units.Override `json:"sockets"`
+	Targets     map[string]units.Override `json:"targets"`
+	Packages    []string                  `json:"packages"`
+	NixSettings map[string][]string       `json:"nixSettings"`
+	Sops        json.RawMessage           `json:"sops"`
 }
 
 type module struct {
@@ -151,11 +145,12 @@ func TestOptionsDocument(t *testing.T) {
 func TestAssertions(t *testing.T) {
 	m := evalModule(t)
 	for name, say := range map[string][]string{
-		"minimal": nil, "full": nil, "observe": nil, "sopsUntouched": nil, "sopsWired": nil, "sopsOwn": nil,
-		"nothing":     {"settings.url is missing", "settings.introduction is missing"},
-		"autoUpgrade": {"system.autoUpgrade would both switch"},
-		"comin":       {"services.comin would both switch"},
-		"noSwitch":    {"system.switch.enable must be true"},
+		"minimal": nil, "full": nil, "observe": nil, "sopsUntouched": nil, "sopsWired": nil, "sopsOwn": nil, "sopsEarly": nil, "sopsLate": nil,
+		"sopsForUsers": {"users are made before the keys process"},
+		"nothing":      {"settings.url is missing", "settings.introduction is missing"},
+		"autoUpgrade":  {"system.autoUpgrade would both switch"},
+		"comin":        {"services.comin would both switch"},
+		"noSwitch":     {"system.switch.enable must be true"},
 	} {
 		failed := m.Cases[name].Failed
 		if len(failed) != len(say) {
@@ -186,10 +181,10 @@ func TestAssertions(t *testing.T) {
 func TestSopsWiring(t *testing.T) {
 	m := evalModule(t)
 	for name, want := range map[string]string{
-		"sopsUntouched": `{"age":{"keyFile":null,"plugins":[],"sshKeyPaths":["/etc/ssh/ssh_host_ed25519_key"]},"gnupg":{"sshKeyPaths":["/etc/ssh/ssh_host_rsa_key"]}}`,
-		"sopsWired":     `{"age":{"keyFile":"/run/pullnode-keys/age-plugin.txt","plugins":["pullnode"],"sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]}}`,
-		"sopsFile":      `{"age":{"keyFile":"/run/pullnode-handoff/age.key","plugins":[],"sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]}}`,
-		"sopsOwn":       `{"age":{"keyFile":"/var/lib/own.age","plugins":["pullnode"],"sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]}}`,
+		"sopsUntouched": `{"age":{"keyFile":null,"plugins":[],"sshKeyPaths":["/etc/ssh/ssh_host_ed25519_key"]},"gnupg":{"sshKeyPaths":["/etc/ssh/ssh_host_rsa_key"]},"secrets":{},"useSystemdActivation":false}`,
+		"sopsWired":     `{"age":{"keyFile":"/run/pullnode-keys/age-plugin.txt","plugins":["pullnode"],"sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]},"secrets":{},"useSystemdActivation":true}`,
+		"sopsFile":      `{"age":{"keyFile":"/run/pullnode-handoff/age.key","plugins":[],"sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]},"secrets":{},"useSystemdActivation":false}`,
+		"sopsOwn":       `{"age":{"keyFile":"/var/lib/own.age","plugins":["pullnode"],"sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]},"secrets":{},"useSystemdActivation":true}`,
 		"minimal":       `null`,
 	} {
 		if got := string(m.Cases[name].Sops); got != want {
@@ -203,6 +198,9 @@ func TestRightsOfKeySources(t *testing.T) {
 	devices := func(name string) []any {
 		list, _ := evalModule(t).Cases[name].Services["pullnode-keys"].ServiceConfig["DeviceAllow"].([]any)
 		return list
+	}
+	if got := devices("sopsLate"); !slices.Contains(got, any("char-tpm rw")) {
+		t.Errorf("with a file that the TPM unlocks: DeviceAllow is %v", got)
 	}
 	if got := devices("full"); !slices.Contains(got, any("char-tpm rw")) {
 		t.Errorf("with the source tpm: DeviceAllow is %v", got)

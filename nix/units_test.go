@@ -22,6 +22,7 @@ var exposure = map[string]int{
 	"pullnode-handoff": 90, // must not have a mount namespace; see the unit
 	"pullnode-hold":    70, // likewise
 
+	"pullnode-await-key": 20,
 	"pullnode-keyfetch@": 20,
 	"pullnode-keyserver": 25,
 }
@@ -43,40 +44,20 @@ func render(t *testing.T, dir string, c outcome) []string {
 		files = append(files, filepath.Join(dir, name))
 		write(t, files[len(files)-1], strings.ReplaceAll(string(raw), "=pullnode ", "=/bin/true "))
 	}
-	for kind, services := range map[string]map[string]service{".service": c.Services, ".socket": c.Sockets} {
-		for name, s := range services {
-			if name == "nix-daemon" {
-				continue // NixOS' own
-			}
-			if !slices.Contains(names, name+kind) {
-				t.Errorf("the module sets %s, which nix/units does not have", name+kind)
+	for kind, overrides := range map[string]map[string]units.Override{".service": c.Services, ".socket": c.Sockets, ".target": c.Targets} {
+		for name, o := range overrides {
+			name += kind
+			switch {
+			case name == "nix-daemon.service" || name == "web.service" || name == "sops-install-secrets.service":
+				continue // not ours
+			case !slices.Contains(names, name):
+				t.Errorf("the module sets %s, which nix/units does not have", name)
 				continue
 			}
-			text := section("Unit", s.UnitConfig) + section("Service", s.ServiceConfig)
-			if kind == ".socket" {
-				text = section("Unit", s.UnitConfig)
-			}
-			if len(s.WantedBy) > 0 {
-				text += "[Install]\nWantedBy=" + strings.Join(s.WantedBy, " ") + "\n"
-			}
-			write(t, filepath.Join(dir, name+kind+".d", "overrides.conf"), text)
+			write(t, filepath.Join(dir, name+".d", "overrides.conf"), o.Text(name))
 		}
 	}
 	return files
-}
-
-func section(name string, keys map[string]any) string {
-	text := "[" + name + "]\n"
-	for k, v := range keys {
-		list, ok := v.([]any)
-		if !ok {
-			list = []any{v}
-		}
-		for _, x := range list {
-			text += fmt.Sprintf("%s=%v\n", k, x)
-		}
-	}
-	return text
 }
 
 func write(t *testing.T, path, text string) {
@@ -97,7 +78,7 @@ func TestRenderedUnits(t *testing.T) {
 		t.Fatal("no systemd-analyze: install the Debian package systemd")
 	}
 	m := evalModule(t)
-	for _, name := range []string{"minimal", "full"} {
+	for _, name := range []string{"minimal", "full", "sopsEarly", "sopsLate"} {
 		dir := t.TempDir()
 		files := render(t, dir, m.Cases[name])
 		out, err := exec.Command(analyze, append([]string{"verify", "--man=no"}, files...)...).CombinedOutput()
@@ -167,5 +148,55 @@ func TestDropIns(t *testing.T) {
 	}
 	if slices.Contains(minimal.Packages, "deploy-rs") || !slices.Contains(full.Packages, "deploy-rs") {
 		t.Error("deploy-rs is installed where it was not asked for, or the other way round")
+	}
+}
+
+// Where secrets are installed in the boot: sources of this machine before
+// sysinit.target, others where a network can be; services wait for either.
+func TestBootOrderOfSecrets(t *testing.T) {
+	m := evalModule(t)
+	has := func(what string, list []string, want ...string) {
+		t.Helper()
+		for _, w := range want {
+			if !slices.Contains(list, w) {
+				t.Errorf("%s is %q, without %s", what, list, w)
+			}
+		}
+	}
+	early, late := m.Cases["sopsEarly"], m.Cases["sopsLate"]
+	for name, c := range map[string]outcome{"early": early, "late": late} {
+		s := c.Services["sops-install-secrets"]
+		has(name+": after", s.After, "pullnode-keys.socket")
+		has(name+": wants", s.Wants, "pullnode-keys.socket")
+		has(name+": before", s.Before, "pullnode-secrets.target", "sysinit-reactivation.target")
+		has(name+": required by", s.RequiredBy, "pullnode-secrets.target", "sysinit-reactivation.target")
+		has(name+": the target is wanted by", c.Targets["pullnode-secrets"].WantedBy, "multi-user.target")
+	}
+	has("early: wanted by", early.Services["sops-install-secrets"].WantedBy, "sysinit.target")
+	if s := late.Services["sops-install-secrets"]; len(s.WantedBy) != 0 {
+		t.Errorf("late: wanted by %q", s.WantedBy)
+	}
+	has("late: after", late.Services["sops-install-secrets"].After, "pullnode-await-key.service")
+	await := late.Services["pullnode-await-key"]
+	has("late: the question comes after", await.After, "network-online.target", "pcscd.socket", "pullnode-keyfetch.socket")
+	has("late: the question wants", await.Wants, "network-online.target", "pcscd.socket", "pullnode-keyfetch.socket")
+	keys := late.Services["pullnode-keys"]
+	has("yubikey: wants", keys.Wants, "pcscd.socket", "tpm2.target")
+	has("tpm: after", keys.After, "tpm2.target")
+	if slices.Contains(keys.After, "pcscd.socket") {
+		t.Error("what asks before sysinit.target would wait for pcscd.socket, which comes after it")
+	}
+	if a := early.Services["pullnode-await-key"]; len(a.After)+len(a.Wants) != 0 {
+		t.Errorf("early: the question waits for %q", a.After)
+	}
+	has("block-boot: before", late.Targets["pullnode-secrets"].Before, "multi-user.target")
+	if b := early.Targets["pullnode-secrets"].Before; len(b) != 0 {
+		t.Errorf("degraded: the target is before %q", b)
+	}
+	for what, list := range map[string][]string{"requires": early.Services["web"].Requires, "after": early.Services["web"].After, "wanted by": early.Services["web"].WantedBy} {
+		has("a service that needs secrets: "+what, list, "pullnode-secrets.target")
+	}
+	if len(m.Cases["minimal"].Targets) != 0 {
+		t.Errorf("without key sources: %v", m.Cases["minimal"].Targets)
 	}
 }

@@ -49,6 +49,7 @@ func unitCommands() map[string]*command {
 		"keys":        configCommand(keysProcess),
 		"handoff":     handoffCommand(),
 		"hold":        holdCommand(),
+		"await-key":   configCommand(awaitKey),
 		"keyfetch":    keyfetchCommand(),
 		"plugin-file": {run: func(context.Context, []string, io.Writer) error {
 			return os.WriteFile(keysrc.PluginFile, []byte(keysrc.PluginIdentity("")+"\n"), 0o600)

@@ -98,7 +98,7 @@ type Keys struct {
 	LeakGuard string `json:"leakGuard,omitempty"`
 	// OnMissing is what becomes of a program that asks for a secret while the
 	// identity is absent: "degraded", the default, it fails at once; "wait", it
-	// waits.
+	// waits; "block-boot", it fails, and the boot is not over without the identity.
 	OnMissing string `json:"onMissing,omitempty"`
 }
 

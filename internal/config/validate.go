@@ -100,7 +100,7 @@ func (c *Config) problems() (errs []error) {
 		{"keys.handoff", c.Keys.Handoff, []string{"plugin", "file"}},
 		{"keys.hold", c.Keys.Hold, []string{"activation", "uptime"}},
 		{"keys.leakGuard", c.Keys.LeakGuard, []string{"refuse", "warn"}},
-		{"keys.onMissing", c.Keys.OnMissing, []string{"degraded", "wait"}},
+		{"keys.onMissing", c.Keys.OnMissing, []string{"degraded", "wait", "block-boot"}},
 	} {
 		if !slices.Contains(f.known, f.got) {
 			bad(f.field, "unknown way %q%s (one of %s)", f.got, registry.DidYouMean(f.got, f.known), strings.Join(f.known, ", "))

@@ -55,7 +55,7 @@ func newPluginNode(t *testing.T, release string) *keyNode {
 			"[Install]\nWantedBy=sysinit.target pullnode-secrets.target\n",
 		"late.service": "[Unit]\nAfter=pullnode-keys.socket\n" + askSh + "[Install]\nWantedBy=multi-user.target pullnode-secrets.target\n",
 	}
-	for _, name := range []string{"pullnode-keys.service", "pullnode-keys.socket", "pullnode-hold.service", "pullnode-secrets.target"} {
+	for _, name := range []string{"pullnode-keys.service", "pullnode-keys.socket", "pullnode-hold.service", "pullnode-await-key.service", "pullnode-secrets.target"} {
 		raw, err := units.Files.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -71,10 +71,10 @@ func newPluginNode(t *testing.T, release string) *keyNode {
 	return n
 }
 
-// TestInstalledPlugin shows secrets that are installed through the plugin, before
+// TestInstalledNodePlugin shows secrets that are installed through the plugin, before
 // and after sysinit.target, at once and when the key comes late; and that the key
 // is nowhere but where it belongs.
-func TestInstalledPlugin(t *testing.T) {
+func TestInstalledNodePlugin(t *testing.T) {
 	each(t, func(t *testing.T, release string) {
 		n := newPluginNode(t, release)
 		n.until("the boot is over without the key", "systemctl is-active -q multi-user.target && systemctl is-failed -q early.service && systemctl is-failed -q late.service")

@@ -50,12 +50,15 @@ in
       type = types.enum [
         "degraded"
         "wait"
+        "block-boot"
       ];
       default = "degraded";
       example = "wait";
       description = ''
         What becomes of a program that asks for a secret while the identity is absent: it
-        fails at once, or it waits.
+        fails at once, or it waits. With `block-boot` it fails, and the boot does not
+        reach `multi-user.target` before the identity is there; docs/keys.md has the way
+        out.
       '';
     };
     hold = mkOption {

@@ -44,7 +44,10 @@ let
       lib.filterAttrs (_: c: c.encrypted == encrypted) cfg.credentials
     );
 
-  hasSource = type: builtins.any (s: s.type or null == type) settings.keys.sources;
+  inherit (settings.keys) sources;
+  hasSource = type: builtins.any (s: s.type or null == type) sources;
+  usesTPM =
+    hasSource "tpm" || builtins.any (s: builtins.match "tpm:.*" (s.unlock or "") != null) sources;
 
   # What the keys process may do beyond its unit file depends on its sources.
   sourceRights = lib.mkMerge [
@@ -55,14 +58,26 @@ let
         DeviceAllow = [ "block-* r" ];
       };
     })
-    (lib.mkIf (hasSource "tpm") {
+    (lib.mkIf usesTPM {
+      # Where firmware has told of a TPM whose device is not there yet.
+      wants = [ "tpm2.target" ];
+      after = [ "tpm2.target" ];
       serviceConfig = {
         DeviceAllow = [ "char-tpm rw" ];
         # The device's group, where there is one; root may not write past modes here.
         SupplementaryGroups = lib.optional (config.security.tpm2.enable or false) config.security.tpm2.tssGroup;
       };
     })
+    # Not after it: what asks before sysinit.target would wait for a socket that
+    # comes after sysinit.target, and neither would ever go on.
+    (lib.mkIf (hasSource "yubikey") { wants = [ "pcscd.socket" ]; })
   ];
+
+  # Nothing of this is there before sysinit.target.
+  lateUnits =
+    lib.optional (hasSource "git" || hasSource "server") "network-online.target"
+    ++ lib.optional (hasSource "git") "pullnode-keyfetch.socket"
+    ++ lib.optional (hasSource "yubikey") "pcscd.socket";
 
   gitCredentials = lib.concatMap (
     s:
@@ -137,6 +152,16 @@ in
     ];
 
     systemd.services.pullnode-handoff = keyCredentials;
+
+    systemd.services.pullnode-await-key = lib.mkIf (lateUnits != [ ]) {
+      wants = lateUnits;
+      after = lateUnits;
+    };
+
+    systemd.targets.pullnode-secrets = lib.mkIf (sources != [ ]) {
+      wantedBy = [ "multi-user.target" ];
+      before = lib.optional (settings.keys.onMissing == "block-boot") "multi-user.target";
+    };
 
     systemd.sockets.pullnode-keyfetch = lib.mkIf (hasSource "git") { wantedBy = [ "sockets.target" ]; };
     systemd.services."pullnode-keyfetch@" = lib.mkIf (gitCredentials != [ ]) {

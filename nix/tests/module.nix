@@ -3,6 +3,10 @@
 # way, so this is not a test on NixOS: that is `make eval`.
 {
   nixpkgs ? null,
+  # For the lab: the settings of services.pullnode in JSON, and whether there is
+  # sops-nix beside it.
+  host ? null,
+  secrets ? true,
 }:
 let
   lib = if nixpkgs == null then import ./minilib.nix else import (nixpkgs + "/lib");
@@ -77,6 +81,7 @@ let
     systemd.packages = list;
     systemd.services = any;
     systemd.sockets = any;
+    systemd.targets = any;
     system = any;
   };
 
@@ -90,6 +95,23 @@ let
     age.plugins = option (lib.types.listOf lib.types.anything) [ ];
     age.sshKeyPaths = option (lib.types.listOf lib.types.str) [ "/etc/ssh/ssh_host_ed25519_key" ];
     gnupg.sshKeyPaths = option (lib.types.listOf lib.types.str) [ "/etc/ssh/ssh_host_rsa_key" ];
+    secrets = option lib.types.anything { };
+    useSystemdActivation = option lib.types.bool false;
+  };
+  # A host with a secret, and where sops-nix puts its unit in the boot.
+  installs = {
+    sops.secrets.greeting = { };
+    systemd.services.sops-install-secrets = {
+      wantedBy = [ "sysinit.target" ];
+      requiredBy = [ "sysinit-reactivation.target" ];
+      before = [ "sysinit-reactivation.target" ];
+      after = [ "local-fs.target" ];
+      unitConfig.DefaultDependencies = "no";
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+      };
+    };
   };
 
   evaluate =
@@ -123,6 +145,7 @@ let
       check = c.services.pullnode.settingsFile.script;
       failed = map (a: a.message) (b.filter (a: !a.assertion) c.assertions);
       inherit (c.systemd) services sockets;
+      targets = c.systemd.targets or { };
       packages = map (p: p.name) c.environment.systemPackages;
       nixSettings = c.nix.settings;
       sops =
@@ -190,6 +213,34 @@ in
       (with' keySettings)
       { sops.age.keyFile = "/var/lib/own.age"; }
     ];
+    sopsEarly = result [
+      sops
+      installs
+      (with' keySettings)
+      { services.pullnode.needSecrets = [ "web" ]; }
+    ];
+    sopsLate = result [
+      sops
+      installs
+      (with' (
+        keySettings
+        // {
+          keys.onMissing = "block-boot";
+          keys.sources = [
+            { type = "yubikey"; }
+            {
+              type = "git";
+              unlock = "tpm:/var/lib/wrap.tpm";
+            }
+          ];
+        }
+      ))
+    ];
+    sopsForUsers = result [
+      sops
+      (with' keySettings)
+      { sops.secrets.password.neededForUsers = true; }
+    ];
     nothing = result [ { services.pullnode.enable = true; } ];
     autoUpgrade = result [
       { services.pullnode = minimal; }
@@ -210,6 +261,8 @@ in
     ];
     freeForm = result [ (with' { notYetTyped.inner = 1; }) ];
   };
+  # What the lab asks for.
+  host = if host == null then null else result ([ { services.pullnode = b.fromJSON host; } ] ++ lib.optionals secrets [ sops installs ]);
   # Each is refused by its type.
   refused = b.mapAttrs (_: settings: refused [ (with' settings) ]) {
     badDuration.schedule.interval = "soon";

@@ -12,7 +12,7 @@ import (
 func all(t *testing.T) map[string]string {
 	t.Helper()
 	names, err := fs.Glob(Files, "*")
-	if err != nil || len(names) != 11 {
+	if err != nil || len(names) != 12 {
 		t.Fatalf("%v, %v", names, err)
 	}
 	units := map[string]string{}
@@ -65,6 +65,9 @@ func TestPromises(t *testing.T) {
 		"pullnode-keys.socket":  {"SocketMode=0600", "DefaultDependencies=no", "ExecStartPost=pullnode plugin-file"},
 		"pullnode-keys.service": {"Type=notify", "Restart=always", "X-StopIfChanged=false", "FileDescriptorStoreMax=1",
 			"LimitCORE=0", "MemorySwapMax=0", "DefaultDependencies=no"},
+		"pullnode-await-key.service": {"Type=oneshot", "RemainAfterExit=yes", "StopWhenUnneeded=yes", "DefaultDependencies=no",
+			"TimeoutStartSec=infinity", "Requires=pullnode-keys.socket", "X-RestartIfChanged=false"},
+		"pullnode-secrets.target": {"Requires=pullnode-await-key.service", "After=pullnode-await-key.service", "DefaultDependencies=no"},
 		"pullnode-hold.service": {"StopWhenUnneeded=yes", "RemainAfterExit=yes", "DefaultDependencies=no",
 			"X-RestartIfChanged=false", "X-StopOnRemoval=false"},
 		"pullnode-handoff.service": {"StopWhenUnneeded=yes", "RemainAfterExit=yes", "DefaultDependencies=no",
