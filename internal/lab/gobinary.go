@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// GoBinary builds a command of this module, static, and gives its path in the
-// cache directory. Go's own cache makes the second call cheap. Builds of one
+// GoBinary builds a command of this module as a release has it, static and erasing
+// its copies of keys, and gives its path in the cache directory. Go's own cache makes the second call cheap. Builds of one
 // command wait for each other; the file is replaced, never changed.
 func GoBinary(ctx context.Context, pkg string) (string, error) {
 	return goBuild(ctx, pkg, filepath.Base(pkg), "build", "-trimpath")
@@ -35,7 +35,7 @@ func goBuild(ctx context.Context, pkg, name string, args ...string) (string, err
 	}
 	defer unlock()
 	cmd := exec.CommandContext(ctx, "go", append(args, "-o", path+".new", pkg)...)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOEXPERIMENT=runtimesecret")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go %s %s: %w\n%s", args[0], pkg, err, out)
 	}

@@ -36,6 +36,11 @@ type Host struct {
 	Addr    string // the machine's address; empty without Network
 	Gateway string // this machine's address in the same network
 
+	// Syscalls are those that the next boot allows beside systemd-nspawn's own, such
+	// as memfd_secret; KernelArgs are more words of the kernel's command line.
+	Syscalls   []string
+	KernelArgs []string
+
 	dir    string // everything of this machine
 	owned  func() // gives up the claim to dir
 	binds  []Bind

@@ -25,6 +25,16 @@ type nspawn struct {
 // Start boots the machine that is off: it plays firmware and boot loader, and
 // returns when systemd says that the start is over, well or degraded.
 func (h *Host) Start(ctx context.Context) error {
+	return h.start(ctx, h.ready)
+}
+
+// StartOnly boots the machine that is off and returns as soon as it takes commands,
+// while its start goes on.
+func (h *Host) StartOnly(ctx context.Context) error {
+	return h.start(ctx, h.listens)
+}
+
+func (h *Host) start(ctx context.Context, until func(context.Context) error) error {
 	if h.Running() {
 		return fmt.Errorf("%s runs already", h.Name)
 	}
@@ -43,6 +53,9 @@ func (h *Host) Start(ctx context.Context) error {
 	} else {
 		args = append(args, "--private-network")
 	}
+	if len(h.Syscalls) > 0 {
+		args = append(args, "--system-call-filter="+strings.Join(h.Syscalls, " "))
+	}
 	for _, b := range h.binds {
 		option := "--bind-ro="
 		if b.Writable {
@@ -52,7 +65,7 @@ func (h *Host) Start(ctx context.Context) error {
 	}
 	// systemd 257 starts on version 1 control groups only when told so; in a
 	// container it reads its own arguments for the kernel's.
-	args = append(args, append(init, "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1")...)
+	args = append(append(append(args, init...), "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"), h.KernelArgs...)
 	console, err := os.OpenFile(h.consolePath(), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
@@ -66,7 +79,7 @@ func (h *Host) Start(ctx context.Context) error {
 	if h.proc, err = launch(cmd); err != nil {
 		return err
 	}
-	if err := h.ready(ctx); err != nil {
+	if err := until(ctx); err != nil {
 		log, _ := os.ReadFile(h.consolePath())
 		return errors.Join(fmt.Errorf("%s does not come up: %w\n%s", h.Name, err, tail(log, 4000)), h.Kill9())
 	}
@@ -107,17 +120,34 @@ func tail(b []byte, n int) []byte { return b[max(0, len(b)-n):] }
 var errEnded = errors.New("its PID 1 ended")
 
 func (h *Host) ready(ctx context.Context) error {
+	return h.poll(ctx, func() (bool, error) {
+		out, _ := h.Run(ctx, "systemctl", "is-system-running", "--wait")
+		switch strings.TrimSpace(out) {
+		case "running", "degraded":
+			return true, nil
+		case "maintenance", "stopping":
+			return false, fmt.Errorf("systemd says %s", strings.TrimSpace(out))
+		}
+		return false, nil
+	})
+}
+
+func (h *Host) listens(ctx context.Context) error {
+	return h.poll(ctx, func() (bool, error) {
+		_, err := h.Run(ctx, "systemctl", "show", "--property=Version")
+		return err == nil, nil
+	})
+}
+
+// poll asks f again and again once the machine has a PID 1.
+func (h *Host) poll(ctx context.Context, f func() (bool, error)) error {
 	for {
 		if h.proc.leader == 0 {
 			h.proc.leader = leaderOf(h.proc.cmd.Process.Pid)
 		}
 		if h.proc.leader != 0 {
-			out, _ := h.Run(ctx, "systemctl", "is-system-running", "--wait")
-			switch strings.TrimSpace(out) {
-			case "running", "degraded":
-				return nil
-			case "maintenance", "stopping":
-				return fmt.Errorf("systemd says %s", strings.TrimSpace(out))
+			if ok, err := f(); ok || err != nil {
+				return err
 			}
 		}
 		select {
