@@ -2,25 +2,38 @@ package keysrc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"filippo.io/age"
 	"golang.org/x/sys/unix"
 )
 
-// Leak is a private key in a file that others can read. It names the file, never
-// the key.
+// Leak is a secret in a file that others can read. It names the file, never the
+// secret.
 type Leak struct {
 	Path      string
-	Recipient string // public half of an age identity; empty for an SSH key
+	Recipient string // public half, of an age identity
+	Value     string // name, of a decrypted value; with neither it is an SSH key
+}
+
+// String gives one line for people.
+func (l Leak) String() string {
+	switch {
+	case l.Value != "":
+		return l.Path + ": " + l.Value
+	case l.Recipient != "":
+		return l.Path + ": the age identity of " + short(l.Recipient)
+	}
+	return l.Path + ": an SSH private key"
 }
 
 // LeakError lists what a scan has found.
@@ -28,13 +41,9 @@ type LeakError struct{ Leaks []Leak }
 
 // Error has one line a file.
 func (e *LeakError) Error() string {
-	lines := []string{"a private key would be in the Nix store, where every user and every cache can read it: take it out, and treat it as leaked"}
+	lines := []string{"a secret would be in the Nix store, where every user and every cache can read it: take it out, and treat it as leaked"}
 	for _, l := range e.Leaks {
-		what := "an SSH private key"
-		if l.Recipient != "" {
-			what = "the age identity of " + short(l.Recipient)
-		}
-		lines = append(lines, l.Path+": "+what)
+		lines = append(lines, l.String())
 	}
 	return strings.Join(lines, "\n")
 }
@@ -48,94 +57,163 @@ var (
 )
 
 const (
-	scanChunk = 1 << 20
-	scanKeep  = 4 << 10 // of the chunk before: a mark with all of a key
+	scanChunk = 256 << 10 // fits a second-level cache
+	scanKeep  = maxValue  // of the chunk before: a whole value, a mark with all of a key
 	maxLeaks  = 100
 )
 
-// Scanner looks for private keys in files, front to back in little memory.
-type Scanner struct {
+// Look says what a Scanner looks for.
+type Look struct {
 	// Only limits age identities to these public halves; nil is any. Packages
 	// have example keys in their manuals, which are nobody's.
 	Only []string
 	// SSH looks for SSH private keys too.
 	SSH bool
-
-	buf []byte
+	// Values are looked for as they are and as a JSON string has them; those that
+	// are Short are not. Whitespace around them does not count.
+	Values Values
 }
 
-// Tree scans every regular file below dir, which is not followed out of, and
-// adds what it finds to leaks. A file that cannot be read is an error: it could
-// hold anything.
-func (s *Scanner) Tree(ctx context.Context, dir string, leaks []Leak) ([]Leak, error) {
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+// Scanner looks for secrets in files, front to back in little memory. Several
+// goroutines may use one.
+type Scanner struct{ stack *haystack }
+
+// NewScanner makes a Scanner. It has copies of pieces of the values until it is
+// wiped, and does not outlive them.
+func NewScanner(look Look) *Scanner {
+	needles := []needle{{ageMark, func(rest []byte) (Leak, bool) {
+		r := recipientOf(rest)
+		return Leak{Recipient: r}, r != "" && (look.Only == nil || slices.Contains(look.Only, r))
+	}}}
+	if look.SSH {
+		needles = append(needles, needle{sshMark, func(rest []byte) (Leak, bool) {
+			rest = rest[len(sshMark):]
+			// The line may be indented or written as "\n" inside a string.
+			return Leak{}, bytes.HasPrefix(bytes.TrimLeft(rest[:min(len(rest), 64)], "\r\n\\n\t "), sshBody)
+		}})
+	}
+	for _, v := range look.Values {
+		if v.Short() {
+			continue
+		}
+		found := func([]byte) (Leak, bool) { return Leak{Value: v.String()}, true }
+		needles = append(needles, needle{v.text, found})
+		if quoted := inJSON(v.text); !bytes.Equal(quoted, v.text) {
+			needles = append(needles, needle{quoted, found})
+		}
+	}
+	return &Scanner{newHaystack(needles)}
+}
+
+// inJSON gives text as it stands inside a JSON string, as of builtins.toJSON.
+func inJSON(text []byte) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if !utf8.Valid(text) || enc.Encode(string(text)) != nil {
+		return text
+	}
+	return b.Bytes()[1 : b.Len()-2][:min(b.Len()-3, maxValue)]
+}
+
+// Wipe overwrites what the Scanner knows of the values.
+func (s *Scanner) Wipe() { s.stack.wipe() }
+
+// Trees scans every regular file below each of dirs, or the file that it is, on
+// two processors. Links are not followed; their targets are looked at. A file that
+// cannot be read is an error: it could hold anything. Leaks are in the order of
+// their paths, and no more than a hundred.
+func (s *Scanner) Trees(ctx context.Context, dirs []string) ([]Leak, error) {
+	files, found := make(chan string, 64), make(chan []Leak, scanWorkers)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	for range scanWorkers {
+		go func() {
+			w := scan{stack: s.stack, buf: make([]byte, scanKeep+scanChunk+8)}
+			for path := range files {
+				if err := w.file(path); err != nil {
+					stop(err)
+				}
+			}
+			clear(w.buf)
+			found <- w.leaks
+		}()
+	}
+	walkErr := walkAll(ctx, dirs, files)
+	close(files)
+	var leaks []Leak
+	for range scanWorkers {
+		leaks = append(leaks, <-found...)
+	}
+	slices.SortFunc(leaks, func(a, b Leak) int { return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.String(), b.String())) })
+	return leaks[:min(len(leaks), maxLeaks)], walkErr
+}
+
+// scanWorkers is what a machine that has work of its own can spare.
+const scanWorkers = 2
+
+func walkAll(ctx context.Context, dirs []string, files chan<- string) error {
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			if d.Type().IsRegular() || d.Type()&fs.ModeSymlink != 0 {
+				files <- path
+			}
+			return context.Cause(ctx)
+		})
 		if err != nil {
 			return err
 		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if !d.Type().IsRegular() || len(leaks) >= maxLeaks {
-			return nil
-		}
-		leaks, err = s.file(path, leaks)
-		return err
-	})
-	return leaks, err
+	}
+	return context.Cause(ctx)
 }
 
-func (s *Scanner) file(path string, leaks []Leak) ([]Leak, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+// scan is one goroutine's.
+type scan struct {
+	stack *haystack
+	buf   []byte
+	leaks []Leak
+}
+
+func (w *scan) file(path string) error {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ELOOP) {
+		target, err := os.Readlink(path)
+		if err != nil {
+			return err
+		}
+		w.look(path, w.buf[:copy(w.buf[:scanChunk], target)])
+		return nil
+	}
 	if err != nil {
-		return leaks, err
+		return &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer f.Close()
-	if s.buf == nil {
-		s.buf = make([]byte, scanKeep+scanChunk)
-	}
-	defer clear(s.buf)
+	defer unix.Close(fd)
 	kept := 0
 	for {
-		n, err := io.ReadFull(f, s.buf[kept:])
-		all := s.buf[:kept+n]
-		for _, l := range s.find(all) {
-			if l.Path = path; !slices.Contains(leaks, l) {
-				leaks = append(leaks, l)
-			}
+		n, err := unix.Read(fd, w.buf[kept:scanKeep+scanChunk])
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return &fs.PathError{Op: "read", Path: path, Err: err}
+		case n == 0:
+			return nil
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return leaks, nil
-		}
-		if err != nil {
-			return leaks, fmt.Errorf("%s: %w", path, err)
-		}
-		kept = copy(s.buf, all[len(all)-scanKeep:])
+		all := w.buf[:kept+n]
+		w.look(path, all)
+		kept = copy(w.buf, all[max(0, len(all)-scanKeep):])
 	}
 }
 
-func (s *Scanner) find(b []byte) (found []Leak) {
-	for rest := b; ; {
-		i := bytes.Index(rest, ageMark)
-		if i < 0 {
-			break
+func (w *scan) look(path string, b []byte) {
+	w.stack.find(b, func(l Leak) {
+		if l.Path = path; len(w.leaks) < maxLeaks && !slices.Contains(w.leaks, l) {
+			w.leaks = append(w.leaks, l)
 		}
-		if r := recipientOf(rest[i:]); r != "" && (s.Only == nil || slices.Contains(s.Only, r)) {
-			found = append(found, Leak{Recipient: r})
-		}
-		rest = rest[i+len(ageMark):]
-	}
-	for rest := b; s.SSH; {
-		i := bytes.Index(rest, sshMark)
-		if i < 0 {
-			break
-		}
-		rest = rest[i+len(sshMark):]
-		// The line may be indented or written as "\n" inside a string.
-		if bytes.HasPrefix(bytes.TrimLeft(rest[:min(len(rest), 64)], "\r\n\\n\t "), sshBody) {
-			found = append(found, Leak{})
-		}
-	}
-	return found
+	})
 }
 
 // recipientOf gives the public half of the age identity that b begins with, or ""

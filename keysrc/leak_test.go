@@ -44,8 +44,8 @@ func TestScanner(t *testing.T) {
 	if err := os.Symlink("/etc/shadow", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
-	found := func(s keysrc.Scanner) map[string]bool {
-		leaks, err := s.Tree(t.Context(), dir, nil)
+	found := func(look keysrc.Look) map[string]bool {
+		leaks, err := keysrc.NewScanner(look).Trees(t.Context(), []string{dir})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,8 +71,8 @@ func TestScanner(t *testing.T) {
 		}
 	}
 	ours := []string{"plain", "deep/in/binary", "over the border"}
-	check("all", found(keysrc.Scanner{SSH: true}), append(ours, "post-quantum", "ssh", "ssh in a string", "somebody's")...)
-	check("ours", found(keysrc.Scanner{Only: []string{id.Recipient().String()}}), ours...)
+	check("all", found(keysrc.Look{SSH: true}), append(ours, "post-quantum", "ssh", "ssh in a string", "somebody's")...)
+	check("ours", found(keysrc.Look{Only: []string{id.Recipient().String()}}), ours...)
 
 	err = &keysrc.LeakError{Leaks: []keysrc.Leak{{Path: "/nix/store/x/plain", Recipient: id.Recipient().String()}}}
 	if text := err.Error(); !strings.Contains(text, "/nix/store/x/plain: the age identity of "+id.Recipient().String()) || strings.Contains(text, "SECRET-KEY") {
@@ -81,19 +81,5 @@ func TestScanner(t *testing.T) {
 	var leak *keysrc.LeakError
 	if !errors.As(err, &leak) {
 		t.Error("no *LeakError")
-	}
-}
-
-func BenchmarkScanner(b *testing.B) {
-	dir := b.TempDir()
-	content := bytes.Repeat([]byte("some text of a program, with AGE and keys, and no more\n"), 1<<20)
-	if err := os.WriteFile(filepath.Join(dir, "f"), content, 0o644); err != nil {
-		b.Fatal(err)
-	}
-	b.SetBytes(int64(len(content)))
-	for b.Loop() {
-		if leaks, err := (&keysrc.Scanner{SSH: true}).Tree(b.Context(), dir, nil); err != nil || len(leaks) > 0 {
-			b.Fatal(leaks, err)
-		}
 	}
 }

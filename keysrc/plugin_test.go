@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"pullnode/keysrc"
+	"pullnode/keysrc/keysrctest"
 )
 
 // pluginRig puts the plugin in front of PATH and gives an identity file for it.
@@ -113,19 +114,18 @@ func events(t *testing.T, path string) (all []keysrc.Event) {
 	return all
 }
 
-// sops finds the plugin by itself. It is in no package of Debian, so this is
-// shown where somebody has it.
+// sops finds the plugin by itself.
 func TestPluginWithTheSopsCLI(t *testing.T) {
-	if _, err := exec.LookPath("sops"); err != nil {
-		t.Skip("no sops in $PATH")
-	}
+	cli := keysrctest.SopsCLI(t)
 	id, other := newIdentity(t), newIdentity(t)
 	r := startAgent(t, gives(parse(t, id.String()), nil))
 	t.Setenv("SOPS_AGE_KEY_FILE", pluginRig(t, r.client.Path))
 	path := filepath.Join(t.TempDir(), "web.yaml")
 	write(t, path, []byte("password: hunter2-hunter2\n"), 0o600)
 	sops := func(args ...string) string {
-		out, err := exec.Command("sops", args...).CombinedOutput()
+		cmd := exec.Command(cli, args...)
+		cmd.Dir = filepath.Dir(path) // away from the repository's .sops.yaml
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			t.Fatalf("sops %v: %v\n%s", args, err, out)
 		}

@@ -1,6 +1,7 @@
 package keysrc
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,7 +10,12 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
+
+	"pullnode/keysrc/shares"
 )
+
+// dataKeySize is that of AES-256, with which sops encrypts values.
+const dataKeySize = 32
 
 // maxShown recipients are listed of a file: enough to see whose it is, and an
 // answer to the agent stays small.
@@ -106,31 +112,43 @@ func Preflight(ids []age.Identity, files []Meta) []Result {
 }
 
 func preflight(ids []age.Identity, m Meta) Result {
+	key, r := dataKey(ids, m)
+	clear(key)
+	return r
+}
+
+// dataKey opens a file's data key; the result says why there is none.
+func dataKey(ids []age.Identity, m Meta) ([]byte, Result) {
 	r := Result{Name: m.Name}
 	// Of one group the data key is what is encrypted, of several it is a share,
-	// one byte longer (its x coordinate).
-	size := 32
+	// one byte longer (its x coordinate, at the end).
+	size := dataKeySize
 	if len(m.Groups) > 1 {
-		size = 33
+		size++
 	}
-	opened := 0
+	var opened [][]byte
+	defer func() {
+		for _, o := range opened {
+			clear(o)
+		}
+	}()
 	var damaged error
 	for _, g := range m.Groups {
-		ok := false
+		var part []byte
 		for _, e := range g.Age {
 			r.Recipients = append(r.Recipients, short(e.Recipient))
-			if ok {
+			if part != nil {
 				continue
 			}
-			err := opens(ids, e, size)
-			ok = err == nil
+			var err error
+			part, err = open(ids, e, size)
 			if none := (*age.NoIdentityMatchError)(nil); err != nil && !errors.As(err, &none) {
 				damaged = fmt.Errorf("data key for %s: %w", short(e.Recipient), err)
 			}
 		}
 		r.Recipients = append(r.Recipients, g.Others...)
-		if ok {
-			opened++
+		if part != nil {
+			opened = append(opened, part)
 		}
 	}
 	if n := len(r.Recipients); n > maxShown {
@@ -139,36 +157,49 @@ func preflight(ids []age.Identity, m Meta) Result {
 	switch {
 	case m.Threshold < 1 || m.Threshold > len(m.Groups):
 		r.State, r.Detail = Malformed, fmt.Sprintf("needs %d of %d key groups", m.Threshold, len(m.Groups))
-	case opened >= m.Threshold:
+	case len(opened) >= m.Threshold:
 		r.State = OK
+		return join(opened[:m.Threshold]), r
 	case damaged != nil:
 		r.State, r.Detail = Malformed, damaged.Error()
 	default:
 		r.State = MissingRecipient
 		if len(m.Groups) > 1 {
-			r.Detail = fmt.Sprintf("opens %d key groups, needs %d of %d", opened, m.Threshold, len(m.Groups))
+			r.Detail = fmt.Sprintf("opens %d key groups, needs %d of %d", len(opened), m.Threshold, len(m.Groups))
 		}
 	}
-	return r
+	return nil, r
 }
 
-// opens decrypts one data key and throws it away.
-func opens(ids []age.Identity, e AgeEntry, size int) error {
+// join makes the data key of the shares of a file's key groups.
+func join(parts [][]byte) []byte {
+	if len(parts[0]) == dataKeySize {
+		return bytes.Clone(parts[0])
+	}
+	xs, ys := make([]byte, len(parts)), make([][]byte, len(parts))
+	for i, p := range parts {
+		xs[i], ys[i] = p[dataKeySize], p[:dataKeySize]
+	}
+	return shares.Interpolate(xs, ys)
+}
+
+// open decrypts one data key, or a share of it.
+func open(ids []age.Identity, e AgeEntry, size int) ([]byte, error) {
 	r, err := age.Decrypt(armor.NewReader(strings.NewReader(e.Enc)), ids...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	key := make([]byte, size+1)
-	defer clear(key)
 	n, err := io.ReadFull(r, key)
-	if !errors.Is(err, io.ErrUnexpectedEOF) {
-		if err == nil {
-			err = fmt.Errorf("is over %d bytes", size)
-		}
-		return err
+	if errors.Is(err, io.ErrUnexpectedEOF) && n == size {
+		return key[:n], nil
 	}
-	if n != size {
-		return fmt.Errorf("has %d bytes, want %d", n, size)
+	clear(key)
+	switch {
+	case err == nil:
+		return nil, fmt.Errorf("is over %d bytes", size)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return nil, fmt.Errorf("has %d bytes, want %d", n, size)
 	}
-	return nil
+	return nil, err
 }

@@ -15,7 +15,7 @@ import (
 	"pullnode/keysrc/keysrctest"
 )
 
-func newIdentity(t *testing.T) *age.X25519Identity {
+func newIdentity(t testing.TB) *age.X25519Identity {
 	t.Helper()
 	id, err := age.GenerateX25519Identity()
 	if err != nil {
@@ -24,7 +24,7 @@ func newIdentity(t *testing.T) *age.X25519Identity {
 	return id
 }
 
-func open(t *testing.T, settings map[string]any) keysrc.Source {
+func open(t testing.TB, settings map[string]any) keysrc.Source {
 	t.Helper()
 	raw, err := json.Marshal(settings)
 	if err != nil {
@@ -37,7 +37,7 @@ func open(t *testing.T, settings map[string]any) keysrc.Source {
 	return c.Sources[0]
 }
 
-func write(t *testing.T, path string, content []byte, mode os.FileMode) {
+func write(t testing.TB, path string, content []byte, mode os.FileMode) {
 	t.Helper()
 	os.Remove(path)
 	if err := os.WriteFile(path, content, 0o600); err != nil {

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"pullnode/activate"
 	"pullnode/internal/agent"
@@ -15,68 +17,151 @@ import (
 	"pullnode/sync"
 )
 
-// leakGuard refuses a commit that would put a private key into the store: any in
-// the commit's own tree, and in what it builds those that open a secret of this
-// host. Of what was built only the paths that the running system does not have
-// are read.
-func leakGuard(c *config.Config, sys activate.System, store activate.Store, log *slog.Logger) func(context.Context, sync.Verified, activate.Candidate) error {
-	return func(ctx context.Context, _ sync.Verified, cand activate.Candidate) error {
-		if len(c.Keys.Sources) == 0 {
-			return nil
-		}
-		err := scanCandidate(ctx, c, sys, store, cand)
-		var leak *keysrc.LeakError
-		switch {
-		case err == nil:
-			return nil
-		case !errors.As(err, &leak):
-			return fmt.Errorf("whether private keys leak into the store %w: %w", agent.ErrLater, err)
-		case c.Keys.LeakGuard == "warn":
-			log.Warn("a private key leaks", "why", leak.Error())
-			return nil
-		}
-		return err
-	}
+// leakGuard refuses a commit that would put a secret into the store: a private key
+// or a decrypted value of this host's SOPS files, in the commit's own tree, in what
+// it builds, or in the derivations.
+type leakGuard struct {
+	config *config.Config
+	sys    activate.System
+	store  activate.Store
+	keys   keysrc.Opener
+	log    *slog.Logger
+	record string // file that remembers what was scanned
 }
 
-func scanCandidate(ctx context.Context, c *config.Config, sys activate.System, store activate.Store, cand activate.Candidate) error {
+func newLeakGuard(c *config.Config, sys activate.System, store activate.Store, keys keysrc.Opener, log *slog.Logger, dir string) leakGuard {
+	return leakGuard{c, sys, store, keys, log, filepath.Join(dir, "scanned.json")}
+}
+
+func (g leakGuard) check(ctx context.Context, _ sync.Verified, cand activate.Candidate) error {
+	if len(g.config.Keys.Sources) == 0 {
+		return nil
+	}
+	err := g.scan(ctx, cand)
+	var leak *keysrc.LeakError
+	switch {
+	case err == nil:
+		return nil
+	case !errors.As(err, &leak):
+		return fmt.Errorf("whether secrets leak into the store %w: %w", agent.ErrLater, err)
+	case g.config.Keys.LeakGuard == "warn":
+		g.log.Warn("a secret leaks", "why", leak.Error())
+		return nil
+	}
+	return err
+}
+
+func (g leakGuard) scan(ctx context.Context, cand activate.Candidate) error {
 	tree, err := os.OpenRoot(string(cand.Source))
 	if err != nil {
 		return err
 	}
 	defer tree.Close()
-	recipients, err := keysrc.Recipients(tree.FS(), c.HostName, c.Keys.Files)
+	recipients, err := keysrc.Recipients(tree.FS(), g.config.HostName, g.config.Keys.Files)
 	if err != nil {
 		return err
 	}
-	leaks, err := (&keysrc.Scanner{SSH: true}).Tree(ctx, string(cand.Source), nil)
+	values, err := keysrc.ReadValues(ctx, g.keys, tree.FS(), g.config.HostName, g.config.Keys.Files)
 	if err != nil {
 		return err
 	}
-	facts, err := sys.Facts(ctx)
+	defer values.Wipe()
+	// In the commit nothing is an example.
+	leaks, err := scanFor(ctx, keysrc.Look{SSH: true, Values: values}, []string{string(cand.Source)})
 	if err != nil {
 		return err
 	}
-	paths, err := store.Requisites(ctx, cand.Out)
+	built, err := g.scanBuilt(ctx, cand, keysrc.Look{Only: append(recipients, g.config.Keys.Recipient), Values: values})
 	if err != nil {
 		return err
 	}
-	var old []activate.StorePath
-	if facts.Running != "" {
-		// A running system that the store does not know makes all paths new.
-		old, _ = store.Requisites(ctx, facts.Running)
-	}
-	built := &keysrc.Scanner{Only: append(recipients, c.Keys.Recipient)}
-	for _, p := range paths {
-		if slices.Contains(old, p) || p == cand.Source {
-			continue
-		}
-		if leaks, err = built.Tree(ctx, string(p), leaks); err != nil {
-			return err
-		}
-	}
-	if len(leaks) > 0 {
+	if leaks = append(leaks, built...); len(leaks) > 0 {
 		return &keysrc.LeakError{Leaks: leaks}
 	}
 	return nil
+}
+
+// scanBuilt reads what no scan for the same things has read. What the running
+// system has too has leaked already: refusing would not help, and could keep the
+// mend away.
+func (g leakGuard) scanBuilt(ctx context.Context, cand activate.Candidate, look keysrc.Look) ([]keysrc.Leak, error) {
+	paths, old, err := g.paths(ctx, cand)
+	if err != nil {
+		return nil, err
+	}
+	record, err := keysrc.OpenScanLog(g.record)
+	if err != nil {
+		return nil, err
+	}
+	if short := names(look.Values, keysrc.Value.Short); record.For(look) && len(short) > 0 {
+		g.log.Warn("values that are too short are not looked for in the store", "bytes", keysrc.MinValue, "values", strings.Join(short, ", "))
+	}
+	leaks, err := scanFor(ctx, look, record.New(paths))
+	if err != nil {
+		return nil, err
+	}
+	clean := slices.DeleteFunc(paths, func(p string) bool { return leaksIn(leaks, p) })
+	if err := record.Save(clean); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(leaks, func(l keysrc.Leak) bool {
+		known := slices.ContainsFunc(old, func(p string) bool { return leaksIn([]keysrc.Leak{l}, p) })
+		if known {
+			g.log.Warn("a secret is in the store: change it, everybody who could read the store may have it", "where", l.String())
+		}
+		return known
+	}), nil
+}
+
+// paths gives what the candidate and its derivations consist of without the
+// commit's own tree, and what the running system consists of.
+func (g leakGuard) paths(ctx context.Context, cand activate.Candidate) (all, old []string, err error) {
+	facts, err := g.sys.Facts(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, p := range []activate.StorePath{cand.Out, cand.Drv} {
+		if p == "" {
+			continue
+		}
+		part, err := g.store.Requisites(ctx, p)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, p := range part {
+			if p != cand.Source {
+				all = append(all, string(p))
+			}
+		}
+	}
+	slices.Sort(all)
+	if facts.Running != "" {
+		// A running system that the store does not know makes all paths new.
+		part, _ := g.store.Requisites(ctx, facts.Running)
+		for _, p := range part {
+			old = append(old, string(p))
+		}
+	}
+	return slices.Compact(all), old, nil
+}
+
+func scanFor(ctx context.Context, look keysrc.Look, paths []string) ([]keysrc.Leak, error) {
+	s := keysrc.NewScanner(look)
+	defer s.Wipe()
+	return s.Trees(ctx, paths)
+}
+
+func leaksIn(leaks []keysrc.Leak, storePath string) bool {
+	return slices.ContainsFunc(leaks, func(l keysrc.Leak) bool {
+		return l.Path == storePath || strings.HasPrefix(l.Path, storePath+"/")
+	})
+}
+
+func names(values keysrc.Values, which func(keysrc.Value) bool) (out []string) {
+	for _, v := range values {
+		if which(v) {
+			out = append(out, v.String())
+		}
+	}
+	return out
 }

@@ -91,7 +91,8 @@ func TestWithoutSourcesNothingIsAsked(t *testing.T) {
 	h.want(h.cycle(), "in-sync", "healthy", "two")
 }
 
-// A private key in the tree, or of this host in what is built, refuses the commit.
+// A private key in the tree, or of this host in what is built, refuses the commit;
+// so does a decrypted value.
 func TestLeakGuard(t *testing.T) {
 	mine, other := newIdentity(t), newIdentity(t)
 	key := filepath.Join(t.TempDir(), "host.age")
@@ -99,34 +100,49 @@ func TestLeakGuard(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := newHost(t, map[string]any{"keys": map[string]any{"sources": []any{map[string]any{"type": "file", "path": key}}}})
-	h.r.Write("secrets/demo.json", keysrctest.SOPS(t, mine.Recipient().String()))
+	const password = "correct horse battery"
+	h.r.Write("secrets/demo.json", keysrctest.SOPSWith(t, map[string]string{"password": password, "pin": "1234"}, mine.Recipient().String()))
 	h.page("two\n")
 	h.r.Commit("alice", "secrets")
 	h.want(h.cycle(), "in-sync", "healthy", "two")
-
-	h.r.Write("notes/key.txt", "for later: "+other.String()+"\n")
-	h.page("three\n")
-	h.r.Commit("alice", "a key in the tree")
-	s := h.cycle()
-	h.want(s, "failed", "healthy", "two")
-	why := strings.Join(s.Why, "\n")
-	if !strings.Contains(why, "notes/key.txt: the age identity of "+other.Recipient().String()) || strings.Contains(why, "SECRET-KEY") {
-		t.Errorf("why is %q", why)
-	}
-
-	// Built, in another place than the tree: a word that no file of the tree has.
-	os.Remove(filepath.Join(h.r.Dir, "notes/key.txt"))
-	text := mine.String()
-	h.page("four\n")
 	build, err := os.ReadFile(filepath.Join(h.r.Dir, "build.sh"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.r.Write("build.sh", string(build)+"\nprintf %s%s "+text[:40]+" "+text[40:]+" > $out/leak.txt\n")
-	h.r.Commit("alice", "a key in the system")
-	s = h.cycle()
-	h.want(s, "failed", "healthy", "two")
-	if why := strings.Join(s.Why, "\n"); !strings.Contains(why, "/leak.txt: the age identity of "+mine.Recipient().String()) {
-		t.Errorf("why is %q", why)
+	// In pieces, so that no file of the tree has it.
+	built := func(text string) {
+		h.r.Write("build.sh", string(build)+"\nprintf '%s%s' '"+text[:9]+"' '"+text[9:]+"' > $out/leak.txt\n")
 	}
+	refused := func(page, what, want string) {
+		t.Helper()
+		h.page(page + "\n")
+		h.r.Commit("alice", what)
+		s := h.cycle()
+		h.want(s, "failed", "healthy", "two")
+		why := strings.Join(s.Why, "\n")
+		if !strings.Contains(why, want) || strings.Contains(why, "SECRET-KEY") || strings.Contains(why, "horse") {
+			t.Errorf("%s: why is %q", what, why)
+		}
+	}
+	h.r.Write("notes/key.txt", "for later: "+other.String()+"\n")
+	refused("three", "a key in the tree", "notes/key.txt: the age identity of "+other.Recipient().String())
+	h.r.Write("notes/key.txt", "for later: "+password+"\n")
+	refused("four", "a value in the tree", `notes/key.txt: the value "password" of secrets/demo.json`)
+	os.Remove(filepath.Join(h.r.Dir, "notes/key.txt"))
+	built(mine.String())
+	refused("five", "a key in the system", "/leak.txt: the age identity of "+mine.Recipient().String())
+	built(password)
+	refused("six", "a value in the system", `/leak.txt: the value "password" of secrets/demo.json`)
+
+	h.r.Write("build.sh", string(build))
+	flake, err := os.ReadFile(filepath.Join(h.r.Dir, "flake.nix"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.r.Write("flake.nix", strings.Replace(string(flake), "site = ./site;", `site = ./site; unused = "correct horse" + " battery";`, 1))
+	refused("seven", "a value in a derivation", `-nixos-system-demo.drv: the value "password" of secrets/demo.json`)
+	h.r.Write("flake.nix", string(flake))
+	h.page("1234 is too short to be looked for\n")
+	h.r.Commit("alice", "no leak")
+	h.want(h.cycle(), "in-sync", "healthy", "1234 is too short to be looked for")
 }

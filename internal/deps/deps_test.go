@@ -14,7 +14,7 @@ import (
 var allowed = map[string][]string{
 	"sync":                       {},
 	"sync/fetch":                 {"sync", "internal/registry", "internal/durable", "internal/config"},
-	"keysrc":                     {"sync", "keysrc/pcsc", "internal/registry", "internal/durable", "internal/config"},
+	"keysrc":                     {"sync", "keysrc/pcsc", "keysrc/shares", "internal/registry", "internal/durable", "internal/config"},
 	"keysrc/pcsc":                {},
 	"keysrc/keysrctest":          {"keysrc", "keysrc/pcsc"},
 	"keysrc/certs":               {},

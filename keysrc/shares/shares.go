@@ -163,18 +163,29 @@ func Combine(lines []string) ([]byte, error) {
 		return nil, fmt.Errorf("%d shares are not enough, this set needs %d", len(all), k)
 	}
 	all = all[:all[0].k]
-	secret := make([]byte, len(all[0].value))
+	xs, ys := make([]byte, len(all)), make([][]byte, len(all))
 	for i, s := range all {
+		xs[i], ys[i] = byte(s.i), s.value
+	}
+	return Interpolate(xs, ys), nil
+}
+
+// Interpolate gives what is shared: the values at 0 of the polynomials, one a byte,
+// that have at xs[i] the values ys[i]. The xs are different and not 0, the ys are
+// of one length. SOPS shares the data key of several key groups in this field too.
+func Interpolate(xs []byte, ys [][]byte) []byte {
+	secret := make([]byte, len(ys[0]))
+	for i, x := range xs {
 		// Lagrange's basis at 0.
 		basis := byte(1)
-		for j, o := range all {
+		for j, o := range xs {
 			if i != j {
-				basis = mul(basis, mul(byte(o.i), inverse(byte(o.i)^byte(s.i))))
+				basis = mul(basis, mul(o, inverse(o^x)))
 			}
 		}
-		for at, y := range s.value {
+		for at, y := range ys[i] {
 			secret[at] ^= mul(basis, y)
 		}
 	}
-	return secret, nil
+	return secret
 }
