@@ -8,26 +8,33 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/robfig/cron/v3"
 
 	"pullnode/internal/registry"
 )
 
+// Compiled when first used: a counted repetition takes milliseconds, and every
+// command, each command check's too, would wait for them.
 var (
-	hostRE   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62})$`)
-	branchRE = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$`)
-	introRE  = regexp.MustCompile(`^[0-9a-f]{40}@SHA256:[A-Za-z0-9+/]{43}$`)
-	fpRE     = regexp.MustCompile(`^(SHA256:[A-Za-z0-9+/]{43}|openpgp4fpr:[0-9A-F]{40})$`)
-	attrRE   = regexp.MustCompile(`^[A-Za-z0-9_."'-]{1,300}$`)
+	hostRE   = lazily(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62})$`)
+	branchRE = lazily(`^[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}$`)
+	introRE  = lazily(`^[0-9a-f]{40}@SHA256:[A-Za-z0-9+/]{43}$`)
+	fpRE     = lazily(`^(SHA256:[A-Za-z0-9+/]{43}|openpgp4fpr:[0-9A-F]{40})$`)
+	attrRE   = lazily(`^[A-Za-z0-9_."'-]{1,300}$`)
 )
+
+func lazily(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
 
 // problems gives every mistake, each with the field's name.
 func (c *Config) problems() (errs []error) {
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
 	}
-	if !hostRE.MatchString(c.HostName) {
+	if !hostRE().MatchString(c.HostName) {
 		bad("hostName", "%q is no host name", c.HostName)
 	}
 	if len(c.Remotes) == 0 {
@@ -48,28 +55,28 @@ func (c *Config) problems() (errs []error) {
 		if err := r.check(); err != nil {
 			bad(field, "%v", err)
 		}
-		if names[r.Name] || !hostRE.MatchString(r.Name) {
+		if names[r.Name] || !hostRE().MatchString(r.Name) {
 			bad(field+".name", "%q is there twice or is no plain name", r.Name)
 		}
 		names[r.Name] = true
 	}
-	if !branchRE.MatchString(c.Branch) || strings.Contains(c.Branch, "..") {
+	if !branchRE().MatchString(c.Branch) || strings.Contains(c.Branch, "..") {
 		bad("branch", "%q is no branch name", c.Branch)
 	}
 	if c.Dir != "" && !filepath.IsLocal(c.Dir) {
 		bad("dir", "%q is not a directory inside the repository", c.Dir)
 	}
-	if c.Attr != "" && !attrRE.MatchString(c.Attr) {
+	if c.Attr != "" && !attrRE().MatchString(c.Attr) {
 		bad("attr", "%q is no flake attribute", c.Attr)
 	}
 	switch {
 	case c.Introduction == "":
 		bad("introduction", "is missing: pullnode init prints it")
-	case !introRE.MatchString(c.Introduction):
+	case !introRE().MatchString(c.Introduction):
 		bad("introduction", "want <commit>@SHA256:<fingerprint>, as pullnode init prints it")
 	}
 	for i, k := range c.RevokedKeys {
-		if !fpRE.MatchString(k) {
+		if !fpRE().MatchString(k) {
 			bad(fmt.Sprintf("revokedKeys[%d]", i), "%q is no fingerprint (SHA256:…, or openpgp4fpr: and capital digits)", k)
 		}
 	}
