@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -57,6 +58,32 @@ func TestLint(t *testing.T) {
 	lint(exitFailed, "id in commit") // history keeps it
 	for _, args := range [][]string{{"lint", "nope"}, {"lint", "a", "b"}} {
 		call(exitUsage, args...)
+	}
+}
+
+// The shell of the workflows that build parses; the commands of nix in it were not
+// run.
+func TestBuildWorkflowsOfTheTemplate(t *testing.T) {
+	for _, forge := range []string{".github", ".forgejo"} {
+		raw, err := os.ReadFile(filepath.Join("..", "..", "templates", "default", forge, "workflows", "build.yml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		scripts := regexp.MustCompile(`(?m)^        run: \|\n((?: {10}.*\n)+)`).FindAllStringSubmatch(string(raw), -1)
+		if len(scripts) != 2 {
+			t.Fatalf("%s: %d scripts", forge, len(scripts))
+		}
+		for _, s := range scripts {
+			cmd := exec.Command("bash", "-n")
+			cmd.Stdin = strings.NewReader(s[1])
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v: %s", forge, err, out)
+			}
+		}
+		// What a pull request built is never signed.
+		if _, last, _ := strings.Cut(string(raw), "- name: push to the cache"); !strings.Contains(last, "if: github.event_name == 'push'") {
+			t.Errorf("%s signs also for pull requests", forge)
+		}
 	}
 }
 

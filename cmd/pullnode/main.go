@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"pullnode/keysrc"
@@ -121,22 +122,27 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, usage)
 		return exitOK
 	}
+	c, name := lookup(args)
+	if c == nil {
+		return report(stderr, usageError("unknown command %q%s; pullnode help lists them", args[0], nearest(args[0])))
+	}
+	return report(stderr, c.call(ctx, name, args[1+strings.Count(name, " "):], stdout))
+}
+
+// lookup gives the command that args begin with, whose name may have two words.
+func lookup(args []string) (*command, string) {
 	if len(args) > 1 {
 		name := args[0] + " " + args[1]
 		for _, two := range []map[string]*command{keyCommands(), secretCommands()} {
-			if c, ok := two[name]; ok {
-				return report(stderr, c.call(ctx, name, args[2:], stdout))
+			if c := two[name]; c != nil {
+				return c, name
 			}
 		}
 	}
-	c, ok := commands()[args[0]]
-	if !ok {
-		c, ok = unitCommands()[args[0]]
+	if c := commands()[args[0]]; c != nil {
+		return c, args[0]
 	}
-	if !ok {
-		return report(stderr, usageError("unknown command %q%s; pullnode help lists them", args[0], nearest(args[0])))
-	}
-	return report(stderr, c.call(ctx, args[0], args[1:], stdout))
+	return unitCommands()[args[0]], args[0]
 }
 
 func (c *command) call(ctx context.Context, name string, args []string, out io.Writer) error {
