@@ -27,7 +27,7 @@ buildGoModule (finalAttrs: {
 
   # The hash of what `go mod vendor` writes. TestVendorHash computes it anew and
   # says which line to write here after go.mod was changed.
-  vendorHash = "sha256-FN3F7wvjnZfWPeH0YIRnnJZN0ghwAdczturtKMkU34U=";
+  vendorHash = "sha256-dIBH+Nleej5GEfbPum3O9x4FIFuMU80eXJTbiF5JYW0=";
 
   subPackages = [ "cmd/pullnode" ];
   env.CGO_ENABLED = if static then 0 else 1;

@@ -29,6 +29,7 @@ var allowed = map[string][]string{
 	"internal/install":           {},
 	"internal/state":             {"internal/durable"},
 	"internal/durable":           {},
+	"internal/sopsconf":          {},
 	"internal/registry":          {},
 	"internal/gitrig":            {"sync"},
 	"internal/demo":              {"internal/agent", "internal/lab"},
@@ -36,7 +37,7 @@ var allowed = map[string][]string{
 	"internal/deps":              {},
 	"nix":                        {"internal/config", "keysrc", "nix/units"},
 	"nix/units":                  {},
-	"cmd/pullnode":               {"sync", "sync/fetch", "keysrc", "keysrc/certs", "keysrc/shares", "activate/...", "internal/agent", "internal/config", "internal/install", "internal/durable", "internal/registry", "internal/state", "nix/units"},
+	"cmd/pullnode":               {"sync", "sync/fetch", "keysrc", "keysrc/certs", "keysrc/shares", "activate/...", "internal/agent", "internal/config", "internal/install", "internal/durable", "internal/registry", "internal/sopsconf", "internal/state", "nix/units"},
 }
 
 func list(t *testing.T, args ...string) []string {
