@@ -209,6 +209,9 @@ func (c *chain) end(line []*Commit) (Verified, error) {
 		tip = line[len(line)-1]
 		c.pass(fmt.Sprintf("%d new commits signed or vouched for", len(c.added)), "the newest by "+c.signer)
 		c.added = append(c.added[:len(c.added)-1], c.base.ID) // the tip is T now, not its ancestor
+		if c.base.ID != c.root() {
+			c.added = append(c.added, c.root()) // the same commit, as it was accepted
+		}
 	}
 	v := Verified{commit: tip, signer: c.signer, policy: c.files, stream: c.s, ancestors: append(c.added, c.s.origin...), resetSeq: c.resetSeq}
 	if c.lenient || len(line) == 0 && (c.Trusted != nil || c.Introduction.named) {

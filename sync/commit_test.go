@@ -79,6 +79,15 @@ func TestParseSignersRefuses(t *testing.T) {
 		"a ssh-ed25519 !!!!":          "not base64",
 		"a " + key + "\nb " + key:     "same key",
 		"a ssh-rsa" + key[11:]:        "malformed or not of the type",
+		// What one reader takes for the end of a line or for a space, and another not.
+		"\ufeffa " + key:          "not accepted",
+		"a " + key + "\rb " + key: "not accepted",
+		"a\v" + key:               "not accepted",
+		"a\u00a0" + key:           "not accepted",
+		"a " + key + "\u2028":     "not accepted",
+		"a " + key + " x\x00":     "not accepted",
+		"# \x1b[2J\na " + key:     "not accepted",
+		"@a " + key:               "stands for a group",
 	} {
 		_, err := ParseSigners([]byte(line + "\n"))
 		if err == nil || !strings.Contains(err.Error(), say) {

@@ -160,7 +160,7 @@ func (s *Stream) exportable(c *Commit) error {
 	if err == nil || errors.As(err, &bad) {
 		return err
 	}
-	return &streamError{Malformed, "the tree of commit " + c.ID.Short() + ": " + err.Error()}
+	return &streamError{Malformed, "the tree of commit " + c.ID.Short() + ": " + err.Error(), c.ID}
 }
 
 // safeName refuses names that are, or that some file system takes for, a way

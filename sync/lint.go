@@ -42,6 +42,10 @@ func Lint(files map[string][]byte, recovery bool) (found []string) {
 			found = append(found, fmt.Sprintf("whoever loses %s of %s locks everybody out: list another key, or give the nodes a recoveryKey", fp, who))
 		}
 	}
+	slices.Sort(r.absent)
+	for _, n := range slices.Compact(r.absent) {
+		found = append(found, fmt.Sprintf("%q in %s is neither a group nor in %s, so it counts for nothing", n, RulesPath, SignersPath))
+	}
 	for _, who := range r.Signers.principals() {
 		if !botName.MatchString(who) && !r.inBotGroup(who) {
 			continue

@@ -116,6 +116,9 @@ func (p Policy) Judge(s *Stream) (Verified, Verdict) {
 		verdict = r.Verdict
 	case errors.As(err, &bad):
 		verdict.Name, verdict.Reason = bad.verdict, bad.text
+		if bad.commit != "" {
+			verdict.Commit = bad.commit
+		}
 	case err != nil:
 		verdict.Name, verdict.Reason = Malformed, err.Error()
 	default:
@@ -138,7 +141,7 @@ func StreamVerdict(err error) (v Verdict, ok bool) {
 	if !errors.As(err, &bad) {
 		return Verdict{}, false
 	}
-	return Verdict{Name: bad.verdict, Reason: bad.text, Hint: "look at the repository with another client; the server may be damaged or hostile"}, true
+	return Verdict{Name: bad.verdict, Commit: bad.commit, Reason: bad.text, Hint: "look at the repository with another client; the server may be damaged or hostile"}, true
 }
 
 func (j *judge) root() ID {
@@ -153,14 +156,17 @@ func (j *judge) pass(what, fact string) { j.steps = append(j.steps, Step{true, w
 func (j *judge) run() (Verified, error) {
 	v, err := j.descend()
 	var r *refusal
-	if !errors.As(err, &r) || r.Name == Rollback || j.Trusted != nil && r.Name != Fork {
+	if !errors.As(err, &r) || r.Name == Rollback {
 		return v, err
 	}
-	// A new node may meet a history that only its reset vouches for.
-	if v, asked, failed := j.reset(); asked {
+	// Not for forks alone: once all keys are lost, what lists new ones descends
+	// from T and is signed by nobody who counts.
+	v, asked, failed := j.reset()
+	var waits *refusal
+	if asked && (failed == nil || r.Name == Fork || errors.As(failed, &waits) && waits.Waits()) {
 		return v, failed
 	}
-	return v, err
+	return Verified{}, err
 }
 
 // descend is the rule for a tip that descends from T.

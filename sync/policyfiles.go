@@ -1,12 +1,32 @@
 package sync
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
 
 // A policy is kept in the node's state, certificates included, so it must be small.
 const (
 	maxPolicyFiles = 256
 	maxPolicyBytes = 256 << 10 // all together
 )
+
+// words splits a line of a policy file at spaces and tabs, as OpenSSH does, up to
+// a comment, where one may stand behind words. What some reader would take for
+// another space or the end of a line is refused, in comments too.
+func words(line, comment string) ([]string, error) {
+	line = strings.TrimRight(line, "\r")
+	for _, r := range line {
+		if r != '\t' && !unicode.IsPrint(r) {
+			return nil, fmt.Errorf("the character %q is not accepted", r)
+		}
+	}
+	if comment != "" {
+		line, _, _ = strings.Cut(line, comment)
+	}
+	return strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' }), nil
+}
 
 // policy gives the policy files of a commit. The same map is the same directory;
 // the one of the commit before is not read again.

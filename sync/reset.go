@@ -49,11 +49,11 @@ func (j *judge) reset() (v Verified, asked bool, err error) {
 	}
 	j.pass(fmt.Sprintf("reset %d", seq), "by "+signer)
 	v = Verified{commit: tip, signer: signer, policy: files, stream: j.s, resetSeq: seq}
-	for _, id := range append(slices.Clone(j.s.origin), j.s.order...) {
-		if id != tip.ID {
-			v.ancestors = append(v.ancestors, id)
-		}
+	v.ancestors = slices.Concat(j.s.origin, j.s.order)
+	if j.s.hasT {
+		v.ancestors = append(v.ancestors, j.root())
 	}
+	v.ancestors = slices.DeleteFunc(v.ancestors, func(id ID) bool { return id == tip.ID })
 	return v, true, nil
 }
 

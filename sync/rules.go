@@ -23,6 +23,7 @@ type Rules struct {
 	Admin   Quorum       // who may change .pullnode
 	Deploy  []DeployRule // the first that matches a host decides; none is a refusal
 	groups  map[string][]string
+	absent  []string // names that are neither a group nor a signer
 }
 
 // Quorum asks for the signatures of this many of these people.
@@ -66,12 +67,11 @@ func ParseRules(files map[string][]byte) (*Rules, error) {
 	r.groups = map[string][]string{}
 	p := rulesParser{rules: r, groups: r.groups}
 	for i, line := range strings.Split(string(raw), "\n") {
-		line, _, _ = strings.Cut(line, "#")
-		f := strings.Fields(line)
-		if len(f) == 0 {
-			continue
+		f, err := words(line, "#")
+		if err == nil && len(f) > 0 {
+			err = p.line(f)
 		}
-		if err := p.line(f); err != nil {
+		if err != nil {
 			return nil, fmt.Errorf("%s line %d: %w", RulesPath, i+1, err)
 		}
 	}
@@ -154,6 +154,9 @@ func (p *rulesParser) members(names []string) ([]string, error) {
 			return nil, fmt.Errorf("%q is no name", n)
 		default:
 			out = append(out, n)
+			if !slices.Contains(p.rules.Signers.principals(), n) {
+				p.rules.absent = append(p.rules.absent, n)
+			}
 		}
 	}
 	slices.Sort(out)

@@ -40,11 +40,11 @@ func ParseSigners(raw []byte) (*Signers, error) {
 	}
 	s := &Signers{byKey: map[string]string{}}
 	for i, line := range strings.Split(string(raw), "\n") {
-		line = strings.TrimRight(line, "\r")
-		if strings.TrimSpace(line) == "" || strings.HasPrefix(line, "#") {
-			continue
+		f, err := words(line, "")
+		if err == nil && len(f) > 0 && !strings.HasPrefix(f[0], "#") {
+			err = s.add(f)
 		}
-		if err := s.add(line); err != nil {
+		if err != nil {
 			return nil, fmt.Errorf("%s line %d: %w", SignersPath, i+1, err)
 		}
 	}
@@ -54,14 +54,16 @@ func ParseSigners(raw []byte) (*Signers, error) {
 	return s, nil
 }
 
-func (s *Signers) add(line string) error {
-	f := strings.Fields(line)
+func (s *Signers) add(f []string) error {
 	if len(f) < 2 {
 		return fmt.Errorf("want a principal, a key type and a key")
 	}
 	who, f := f[0], f[1:]
 	if strings.ContainsAny(who, `*?!,"`) {
 		return fmt.Errorf("principal %q: patterns and lists are not accepted, write one plain name a line", who)
+	}
+	if strings.HasPrefix(who, "@") {
+		return fmt.Errorf("principal %q: with @ before it a name stands for a group", who)
 	}
 	if strings.HasPrefix(f[len(f)-1], pgpPrefix) && (len(f) == 1 || len(f) == 2 && f[0] == `namespaces="git"`) {
 		fp, err := parsePGPFingerprint(f[len(f)-1])

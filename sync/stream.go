@@ -17,16 +17,17 @@ var ErrStale = errors.New("answer to another request")
 type streamError struct {
 	verdict VerdictName
 	text    string
+	commit  ID // that cannot be read; empty where the fault is in no commit
 }
 
 func (e *streamError) Error() string { return e.text }
 
 func malformed(format string, args ...any) error {
-	return &streamError{Malformed, "object stream: " + fmt.Sprintf(format, args...)}
+	return &streamError{verdict: Malformed, text: "object stream: " + fmt.Sprintf(format, args...)}
 }
 
 func overLimit(format string, args ...any) error {
-	return &streamError{Limit, fmt.Sprintf(format, args...)}
+	return &streamError{verdict: Limit, text: fmt.Sprintf(format, args...)}
 }
 
 // Spool is where a stream is copied to while it is hashed: a file of root's

@@ -29,7 +29,7 @@ func (r *reader) history(want Want) error {
 		}
 		c, err := ParseCommit(rec.body)
 		if err != nil {
-			return &streamError{Malformed, "commit " + rec.id.Short() + ": " + err.Error()}
+			return &streamError{Malformed, "commit " + rec.id.Short() + ": " + err.Error(), rec.id}
 		}
 		r.commits[c.ID] = c
 		switch {

@@ -1,6 +1,7 @@
 package sync
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -11,16 +12,25 @@ const (
 	resetTrailer   = "Pullnode-Reset"
 )
 
+// trailerLine is a line that may stand among trailers: one itself, the rest of
+// one, or what git cherry-pick -x writes there.
+var trailerLine = regexp.MustCompile(`^([A-Za-z0-9-]+[ \t]*:|[ \t]|\(cherry picked from commit )`)
+
 // Trailers gives the values of a trailer, as they stand in the last paragraph of
-// the message, which must not be its only one.
+// the message, which must not be its only one and have nothing but trailers: what
+// prose quotes vouches for nothing.
 //
 // Format: git-interpret-trailers(1), one line each.
 func (c *Commit) Trailers(name string) (values []string) {
-	i := strings.LastIndex(strings.TrimRight(c.Message, "\n"), "\n\n")
+	message := strings.TrimRight(c.Message, "\n")
+	i := strings.LastIndex(message, "\n\n")
 	if i < 0 {
 		return nil
 	}
-	for _, l := range strings.Split(c.Message[i:], "\n") {
+	for _, l := range strings.Split(message[i+2:], "\n") {
+		if !trailerLine.MatchString(l) {
+			return nil
+		}
 		if v, ok := strings.CutPrefix(l, name+": "); ok {
 			values = append(values, strings.TrimSpace(v))
 		}

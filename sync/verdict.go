@@ -28,12 +28,12 @@ type Step struct {
 // Verdict is what became of a tip and why.
 type Verdict struct {
 	Name    VerdictName `json:"verdict"`
-	Tip     ID          `json:"tip,omitempty"`
-	Trusted ID          `json:"trusted,omitempty"`
-	Commit  ID          `json:"commit,omitempty"`  // the one at fault, or the tip
+	Tip     ID          `json:"tip"`
+	Trusted ID          `json:"trusted"`
+	Commit  ID          `json:"commit"`            // the one at fault, or the tip
 	Subject string      `json:"subject,omitempty"` // of Commit
 	Signer  string      `json:"signer,omitempty"`  // of the tip
-	Reason  string      `json:"reason,omitempty"`
+	Reason  string      `json:"reason"`
 	Hint    string      `json:"hint,omitempty"`
 	Steps   []Step      `json:"steps,omitempty"`
 }

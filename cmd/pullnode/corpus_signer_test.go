@@ -140,6 +140,12 @@ func TestCorpusWhoseCommit(t *testing.T) {
 			raw := strings.Replace(gitrig.Payload(s.Raw(s.Commit("alice", "x"))), "\n\n", "\nparent "+s.intro+"\n\n", 1)
 			return s.RawCommit(gitrig.WithSignature(raw, s.Armor(raw, "alice", "git")))
 		}},
+		{"A26 two trees, below a good tip", "MALFORMED", "", func(s *site) string {
+			raw := "tree " + s.Git("rev-parse", s.intro+"^{tree}") + "\n" + gitrig.Payload(s.Raw(s.Commit("alice", "x")))
+			id := s.RawCommit(gitrig.WithSignature(raw, s.Armor(raw, "alice", "git")))
+			s.Git("update-ref", "refs/heads/main", s.CommitTree("alice", s.Git("rev-parse", s.base+"^{tree}"), id))
+			return id
+		}},
 		{"A27 NUL", "MALFORMED", "", func(s *site) string {
 			raw := gitrig.Payload(s.Raw(s.Commit("alice", "x"))) + "\x00evil\n"
 			return s.RawCommit(gitrig.WithSignature(raw, s.Armor(raw, "alice", "git")))

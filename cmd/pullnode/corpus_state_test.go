@@ -105,6 +105,8 @@ func TestCorpusStrangeClones(t *testing.T) {
 	s.tool("", "git", "clone", "-q", "--depth", "1", "file://"+s.Dir, shallow)
 	other := filepath.Join(t.TempDir(), "sha256")
 	s.tool("", "git", "init", "-q", "--object-format=sha256", "-b", "main", other)
+	s.tool("", "git", "-C", other, "commit", "-q", "--allow-empty", "-m", "x")
+	long := s.tool("", "git", "-C", other, "rev-parse", "main")
 	bare := filepath.Join(t.TempDir(), "bare.git")
 	s.tool("", "git", "clone", "-q", "--bare", s.Dir, bare)
 	for _, c := range []struct {
@@ -115,6 +117,7 @@ func TestCorpusStrangeClones(t *testing.T) {
 	}{
 		{"C15 shallow", exitFailed, `"verdict"`, []string{"--repo", shallow, "--introduction", intro}},
 		{"SHA-256", exitFailed, "sha256", []string{"--repo", other, "--introduction", intro}},
+		{"SHA-256 with its own introduction", exitFailed, `"commit": "` + long, []string{"--repo", other, "--introduction", long + "@" + s.Fingerprint("alice")}},
 		{"bare", exitOK, "DEPLOY", []string{"--repo", bare, "--introduction", intro}},
 		{"no repository", exitUsage, "not a Git repository", []string{"--repo", t.TempDir(), "--introduction", intro}},
 		{"no such branch", exitUsage, "no branch", []string{"--repo", bare, "--introduction", intro, "--branch", "nowhere"}},
@@ -164,6 +167,28 @@ func TestCorpusRecovery(t *testing.T) {
 	}
 	s.Commit("rescue", "no reset")
 	check("an ordinary commit", "UNKNOWN-KEY", s.base)
+	// With all keys lost nobody rewrites history: the list and the reset go on top.
+	s.back()
+	s.signers(s.Signer("erin"))
+	s.Git("rm", "-q", ".pullnode/policy")
+	unsigned := s.Commit("", "a new list")
+	check("a list by nobody", "UNSIGNED", s.base)
+	reset := s.Commit("rescue", "Reset\n\nPullnode-Reset: 3")
+	check("the reset on top", "DEPLOY", s.base)
+	if v := s.verify("--host", "prod-1", "--trusted", s.base); v.Name != "UNSIGNED" || string(v.Commit) != unsigned {
+		t.Errorf("a reset on top by a key that is no recovery key: %s by %s", v.Name, v.Commit)
+	}
+	state := filepath.Join(t.TempDir(), "state")
+	for _, c := range []struct{ at, want string }{{s.base, "DEPLOY"}, {reset, "DEPLOY"}, {s.base, "ROLLBACK"}, {unsigned, "ROLLBACK"}, {reset, "UP-TO-DATE"}} {
+		if v := s.verify("--host", "prod-1", "--recovery-key", key, "--state", state, c.at); string(v.Name) != c.want {
+			t.Errorf("%s: %s %s, want %s", c.at, v.Name, v.Reason, c.want)
+		}
+	}
+	s.Write("a", "1")
+	if v := s.verify("--host", "prod-1", "--recovery-key", key, "--state", state, s.Commit("erin", "goes on")); v.Name != "DEPLOY" {
+		t.Errorf("the new key after the reset: %s %s", v.Name, v.Reason)
+	}
+
 	s.Git("checkout", "-q", "-B", "main", s.intro)
 	s.signers(s.Signer("erin"))
 	s.Git("rm", "-q", ".pullnode/policy")

@@ -176,6 +176,11 @@ func TestCorpusEndorse(t *testing.T) {
 			merge(s, "Somebody wrote\nPullnode-Endorse: "+id+"\n\nand more text.")
 			return id
 		}},
+		{"A9 quoted in the last paragraph", "UNSIGNED", "", func(s *site) string {
+			id := branch(s, "one")
+			merge(s, "Somebody wrote\nPullnode-Endorse: "+id+"\nand I refused.")
+			return id
+		}},
 		{"A9 endorsed by an unsigned commit", "UNSIGNED", "", func(s *site) string {
 			id := branch(s, "one")
 			s.Git("merge", "-q", "--no-ff", "--no-commit", "pr")

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"math/big"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -172,6 +173,15 @@ func TestCorpusTwins(t *testing.T) {
 			}
 			if v := s.verify("--host", "x", "--trusted", trusted); v.Name != "DEPLOY" || string(v.Commit) != next {
 				t.Errorf("the genuine next one is %s %s", v.Name, v.Reason)
+			}
+			if !tw.harmless {
+				return
+			}
+			state := filepath.Join(t.TempDir(), "state")
+			for _, c := range []struct{ at, want string }{{twin, "DEPLOY"}, {genuine, "UP-TO-DATE"}, {next, "DEPLOY"}, {twin, "ROLLBACK"}, {genuine, "ROLLBACK"}} {
+				if v := s.verify("--host", "x", "--state", state, c.at); string(v.Name) != c.want {
+					t.Errorf("one node, twin first: %s is %s %s, want %s", c.at, v.Name, v.Reason, c.want)
+				}
 			}
 		})
 	}

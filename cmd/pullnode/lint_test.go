@@ -49,6 +49,7 @@ func TestLint(t *testing.T) {
 	with("alice", map[string]string{sync.SignersPath: bot, sync.RulesPath: "group ops alice\nadmin ops\ndeploy prod-* ops updater\ndeploy stage-* updater\n"}, "may deploy to prod-* alone")
 	with("alice", map[string]string{sync.SignersPath: two + r.Signer("robin"), sync.RulesPath: "group bots robin\nadmin alice bots\ndeploy prod alice\n"}, "robin seems to be a bot")
 	with("alice", map[string]string{sync.RulesPath: "admin alice need 2\n"}, "only 1 of alice can sign")
+	with("alice", map[string]string{sync.RulesPath: "admin alice alcie\ndeploy * alice\n"}, `"alcie" in .pullnode/policy is neither`)
 	with("alice", map[string]string{"flake.lock": `{"root":"root","nodes":{"root":{},"x":{"locked":{"type":"github"}}}}`}, "no narHash")
 	with("alice", map[string]string{"secrets/db.yaml": "password: hunter2\n"}, "secrets/db.yaml")
 	key := "-----BEGIN " + "OPENSSH PRIVATE KEY-----\nAAAA\n"

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 
 	"pullnode/sync"
 )
@@ -59,16 +60,15 @@ func (f *verifyFlags) verdict(ctx context.Context, args []string) (v sync.Verdic
 	if err != nil {
 		return v, hint(usageError("%s is not a Git repository", f.repo), "pullnode verify --repo DIR")
 	}
-	p, err := f.policy(ctx)
-	if err != nil {
-		return v, err
-	}
 	if f.trusted != "" && f.state != "" {
 		return v, usageError("--trusted and --state both say what was accepted; give one")
 	}
 	if format, err := gitIn(ctx, f.repo, "rev-parse", "--show-object-format"); err == nil && format != "sha1" {
-		return sync.Verdict{Name: sync.Malformed, Reason: "the repository has object ids of the kind " + format + "; only sha1 is supported",
-			Hint: "git init --object-format=sha1"}, nil
+		return f.foreign(ctx, args, format)
+	}
+	p, err := f.policy(ctx)
+	if err != nil {
+		return v, err
 	}
 	tip, err := f.tip(ctx, args)
 	if err != nil {
@@ -87,6 +87,21 @@ func (f *verifyFlags) verdict(ctx context.Context, args []string) (v sync.Verdic
 	}
 	_, v, err = c.judge(tip, p)
 	return v, err
+}
+
+// foreign is the verdict on a repository of another object format. Its ids are
+// no valid introduction either, so that is not read.
+func (f *verifyFlags) foreign(ctx context.Context, args []string, format string) (sync.Verdict, error) {
+	tip, err := f.tip(ctx, args)
+	if err != nil {
+		return sync.Verdict{}, err
+	}
+	begin := f.trusted
+	if begin == "" {
+		begin, _, _ = strings.Cut(f.intro, "@")
+	}
+	return sync.Verdict{Name: sync.Malformed, Tip: sync.ID(tip), Trusted: sync.ID(begin), Commit: sync.ID(tip),
+		Reason: "the repository has object ids of the kind " + format + "; only sha1 is supported", Hint: "git init --object-format=sha1"}, nil
 }
 
 // tip gives the id that is judged. The branch is asked for by its full name: a

@@ -28,8 +28,12 @@ func (c cloneJudge) after(trusted, tip string, p sync.Policy) (sync.Verdict, err
 		return sync.Verdict{}, usageError("the clone has no commit %q", trusted)
 	}
 	first, v, err := c.judge(id, p.Accepted())
-	if err != nil || v.Refused() {
+	if err != nil {
 		return v, err
+	}
+	if v.Refused() {
+		v.Tip, v.Reason = sync.ID(tip), "no node accepts "+sync.ID(id).Short()+", which --trusted names: "+v.Reason
+		return v, nil
 	}
 	var n nodeState
 	n.accept(first)

@@ -24,6 +24,11 @@ func TestVerifyCommand(t *testing.T) {
 		if err := json.Unmarshal([]byte(out), &v); err != nil {
 			t.Fatalf("%v in %s", err, out)
 		}
+		for _, k := range []string{"verdict", "tip", "trusted", "commit", "reason"} {
+			if !strings.Contains(out, `"`+k+`":`) {
+				t.Errorf("%v: no %s in %s", args, k, out)
+			}
+		}
 		if v.Verdict != verdict || v.Verdict != "DEPLOY" && v.Verdict != "UP-TO-DATE" && v.Reason == "" {
 			t.Errorf("%v: %+v, want %s", args, v, verdict)
 		}
@@ -48,6 +53,9 @@ func TestVerifyCommand(t *testing.T) {
 	r.Commit("alice", "signed on top")
 	if v := verify(exitFailed, "UNSIGNED", "--host", "web", "--state", state); v.Commit != bad {
 		t.Errorf("at fault is %s, want %s", v.Commit, bad)
+	}
+	if v := verify(exitFailed, "UNSIGNED", "--host", "web", "--trusted", bad); v.Commit != bad || v.Tip == bad || !strings.Contains(v.Reason, "--trusted") {
+		t.Errorf("no node ever accepted %s: %+v", bad, v)
 	}
 	r.Git("reset", "-q", "--hard", second)
 	verify(exitOK, "UP-TO-DATE", "--host", "web", "--state", state) // a refusal moved nothing
