@@ -1,7 +1,6 @@
 package keysrc
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -261,13 +260,6 @@ func (s *KeyServer) seal(ctx context.Context, host string, to age.Recipient) (an
 		return nil, "", fmt.Errorf("%s: %w", path, err)
 	}
 	defer k.Wipe()
-	var out bytes.Buffer
-	w, err := age.Encrypt(&out, to)
-	if err != nil {
-		return nil, "", err
-	}
-	if err := errors.Join(k.writeTo(w), w.Close()); err != nil {
-		return nil, "", err
-	}
-	return out.Bytes(), k.Recipient(), nil
+	answer, err = sealFor(k.writeTo, to)
+	return answer, k.Recipient(), err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -65,14 +66,5 @@ func (s *KeyServer) sealed(ctx context.Context, identity []byte) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	var out bytes.Buffer
-	w, err := age.Encrypt(&out, to...)
-	if err != nil {
-		return nil, err
-	}
-	_, err = w.Write(identity)
-	if err := errors.Join(err, w.Close()); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
+	return sealFor(func(w io.Writer) error { _, err := w.Write(identity); return err }, to...)
 }

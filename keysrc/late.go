@@ -101,6 +101,7 @@ func (a *Agent) alarm(err error) {
 // stays missing, and is an alarm in the log each time it changes.
 func (a *Agent) search(ctx context.Context) (came bool, err error) {
 	a.locked(func() {
+		defer tidy()
 		if a.key == nil {
 			var k *Key
 			if k, err = a.Keys.Fetch(ctx); err != nil {

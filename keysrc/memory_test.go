@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"filippo.io/age"
+
 	"pullnode/keysrc"
 )
 
@@ -56,11 +58,30 @@ func TestNoCopyOfTheKey(t *testing.T) {
 		t.Skip("this build does not overwrite copies: GOEXPERIMENT=runtimesecret does")
 	}
 	id := newIdentity(t)
+	// Larger than what a reader begins with.
+	content := []byte(id.String() + "\n" + strings.Repeat("# a comment\n", 500))
+	t.Run("plain", func(t *testing.T) { noCopy(t, id, content, "") })
+	t.Run("sealed", func(t *testing.T) {
+		hostKey := filepath.Join(t.TempDir(), "host")
+		tool(t, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", hostKey)
+		k, err := open(t, map[string]any{"type": "ssh-host-key", "path": hostKey}).Fetch(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := age.ParseX25519Recipient(k.Recipient())
+		if err != nil {
+			t.Fatal(err)
+		}
+		noCopy(t, id, encryptText(t, string(content), to), `,"unlock":"ssh-host-key:`+hostKey+`"`)
+	})
+}
+
+func noCopy(t *testing.T, id *age.X25519Identity, content []byte, more string) {
 	key := filepath.Join(t.TempDir(), "k")
-	write(t, key, []byte("# comment\n"+id.String()+"\n"), 0o600)
+	write(t, key, content, 0o600)
 	path, socket := listen(t)
 	planted := "KEYSRC_PLANTED=" + newIdentity(t).String()
-	pid, _ := asSystemd(t, `{"type":"file","path":"`+key+`"}`, socket, nil, planted)
+	pid, _ := asSystemd(t, `{"type":"file","path":"`+key+`"`+more+`}`, socket, nil, planted)
 	client := keysrc.Client{Path: path}
 	if _, err := client.Unwrap(t.Context(), stanzasFor(t, id.Recipient())); err != nil {
 		t.Fatal(err)

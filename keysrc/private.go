@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -58,14 +57,10 @@ func readPrivate(ctx context.Context, path string, forbid fs.FileMode) ([]byte, 
 	if err := checkPrivate(f, forbid); err != nil {
 		return nil, err
 	}
-	raw, err := io.ReadAll(io.LimitReader(f, keyLimit+1))
+	raw, err := readSecret(f)
 	if err != nil {
 		clear(raw)
 		return nil, err
-	}
-	if len(raw) > keyLimit {
-		clear(raw)
-		return nil, fmt.Errorf("is over %d bytes", keyLimit)
 	}
 	return raw, nil
 }

@@ -163,20 +163,18 @@ func (s server) ask(ctx context.Context, conn *tls.Conn, name string, signer ssh
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 200))
 		return nil, refusal(resp.StatusCode, clean(string(text)))
 	}
-	out, err := age.Decrypt(resp.Body, ephemeral)
+	sealed, err := io.ReadAll(resp.Body) // conn gives no more than answerLimit
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the server's answer is cut short or too long (%v)", err)
+	}
+	k, err := openSealed(bytes.NewReader(sealed), ephemeral)
 	if err != nil {
 		return nil, fmt.Errorf("the server's answer cannot be read: %w", err)
 	}
-	plain := make([]byte, keyLimit+1)
-	defer clear(plain)
-	n, err := io.ReadFull(out, plain)
-	if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, fmt.Errorf("the server's answer is cut short or too long (%v)", err)
-	}
-	return ParseKey(plain[:n])
+	return k, nil
 }
 
 func refusal(status int, text string) error {

@@ -73,19 +73,10 @@ func (u unlock) key(ctx context.Context, raw []byte) (*Key, error) {
 	if !bytes.HasPrefix(raw, []byte(ageHeader)) {
 		in = armor.NewReader(in)
 	}
-	out, err := age.Decrypt(in, k.Identities()...)
+	inside, err := openSealed(in, k.Identities()...)
 	var none *age.NoIdentityMatchError
 	if errors.As(err, &none) {
 		return nil, fmt.Errorf("is not encrypted for %s of this machine (%s)", u.name, short(k.Recipient()))
 	}
-	if err != nil {
-		return nil, fmt.Errorf("is damaged: %w", err)
-	}
-	plain := make([]byte, keyLimit+1)
-	defer clear(plain)
-	n, err := io.ReadFull(out, plain)
-	if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("is damaged or over %d bytes (%v)", keyLimit, err)
-	}
-	return ParseKey(plain[:n])
+	return inside, err
 }

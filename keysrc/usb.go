@@ -115,7 +115,7 @@ func (u stick) look(ctx context.Context) (*Key, error) {
 	case len(found) == 0:
 		return nil, fmt.Errorf("%w: no such stick is plugged in", ErrAbsent)
 	}
-	raw, err := found[0].read(u.file, keyLimit)
+	raw, err := found[0].read(u.file)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", found[0].dev, err)
 	}

@@ -172,6 +172,7 @@ func TestBootOrderOfSecrets(t *testing.T) {
 		has(name+": required by", s.RequiredBy, "pullnode-secrets.target", "sysinit-reactivation.target")
 		has(name+": the target is wanted by", c.Targets["pullnode-secrets"].WantedBy, "multi-user.target")
 	}
+	has("early: before", early.Services["sops-install-secrets"].Before, "sysinit.target")
 	has("early: wanted by", early.Services["sops-install-secrets"].WantedBy, "sysinit.target")
 	if s := late.Services["sops-install-secrets"]; len(s.WantedBy) != 0 {
 		t.Errorf("late: wanted by %q", s.WantedBy)

@@ -57,7 +57,11 @@ in
                 "sysinit-reactivation.target"
               ]
             else
-              [ "pullnode-secrets.target" ];
+              # Newer versions of sops-nix say the second by themselves.
+              [
+                "pullnode-secrets.target"
+                "sysinit.target"
+              ];
         };
 
     assertions = [

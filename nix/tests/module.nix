@@ -211,6 +211,7 @@ in
   };
   # What the lab asks for.
   host = if host == null then null else result ([ { services.pullnode = b.fromJSON host; } ] ++ lib.optionals secrets [ sops installs ]);
+  sopsAlone = (evaluate [ sops installs ]).config.systemd.services.sops-install-secrets;
   # Each is refused by its type.
   refused = b.mapAttrs (_: settings: refused [ (with' settings) ]) {
     badDuration.schedule.interval = "soon";
