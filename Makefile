@@ -7,7 +7,7 @@ LAB ?= .
 # How long each fuzz target runs.
 FUZZTIME ?= 10s
 
-.PHONY: demo lab-demo test lint bench bench-trust fuzz lab eval build go-check
+.PHONY: demo lab-demo test lint bench bench-trust fuzz hostile lab eval build go-check
 
 demo: go-check
 	$(GO) run ./internal/demo
@@ -38,6 +38,11 @@ bench-trust: go-check
 fuzz: go-check
 	@sh .ci/needs test
 	@GO="$(GO)" sh .ci/fuzz $(FUZZTIME)
+
+# What a hostile server can do, each with the memory and the time that it costs.
+hostile: go-check
+	@sh .ci/needs test
+	$(GO) test -count=1 -v -timeout 30m -run '^TestHostileServers$$' ./sync/fetch
 
 lab: go-check
 	@sh .ci/needs lab

@@ -90,7 +90,9 @@ func lintInput(name string, n any) error {
 	case nar == "":
 		return fmt.Errorf("%w: the input %q has no narHash", errLock, name)
 	}
-	if b, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(nar, "sha256-")); !strings.HasPrefix(nar, "sha256-") || err != nil || len(b) != 32 {
+	// The length too, because the decoder passes over line ends.
+	hash, _ := strings.CutPrefix(nar, "sha256-")
+	if b, err := base64.StdEncoding.DecodeString(hash); len(nar) != 51 || err != nil || len(b) != 32 {
 		return fmt.Errorf("%w: the narHash %.80q of the input %q is no SHA-256", errLock, nar, name)
 	}
 	return nil

@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// Caps of the commit grammar.
+// Caps of the commit grammar, and of a tree.
 const (
 	maxCommit  = 64 << 10
+	maxTree    = 4 << 20
 	maxParents = 16
 )
 

@@ -90,6 +90,7 @@ type reader struct {
 	before int64 // bytes of records before the tip's tree
 	peeked *record
 	eof    bool
+	open   int         // entries of the trees that are being read
 	full   map[ID]bool // trees below which everything was read
 	roots  map[ID]ID   // root tree -> its policy directory, "" where it has none
 }
@@ -202,7 +203,7 @@ func (r *reader) peek() (*record, error) {
 	if err != nil || size < 0 {
 		return nil, malformed("a record has no size")
 	}
-	if size > r.lim.Object || (f[1] == "commit" && size > maxCommit) {
+	if size > r.lim.Object || (f[1] == "commit" && size > maxCommit) || (f[1] == "tree" && size > maxTree) {
 		return nil, overLimit("%s %s is %d bytes, over the limit", f[1], f[0][:7], size)
 	}
 	if !r.tipDone {

@@ -171,6 +171,12 @@ func (r *reader) below(id ID, depth int) error {
 	if err != nil {
 		return malformed("tree %s: %v", id.Short(), err)
 	}
+	// These are held while what is below them is read. A path through more than
+	// the tree may have would be refused when it is exported.
+	if r.open += len(entries); r.open > r.lim.Files {
+		return overLimit("the tree has more than %d files", r.lim.Files)
+	}
+	defer func() { r.open -= len(entries) }()
 	for _, e := range entries {
 		switch e.mode {
 		case modeSubmodul: // refused by name when the tree is exported

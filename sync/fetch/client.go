@@ -58,6 +58,8 @@ func (c *Client) Tip(ctx context.Context, branch string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.lim.Poll, errDeadline)
 	defer cancel()
+	ctx, idle := c.meter.allow(ctx, c.lim.listings())
+	defer idle()
 	kept := c.known != nil
 	id, err := c.tip(ctx, branch)
 	if err != nil && kept && c.known == nil && ctx.Err() == nil {
@@ -146,7 +148,9 @@ func (c *Client) end(ctx context.Context, s session, doing string, err error) er
 		return nil
 	}
 	var e *Error
-	if !errors.As(err, &e) || e.Class == sync.BadData {
+	if errors.As(context.Cause(ctx), &e) {
+		err = e // the server said too much; what it said last explains nothing
+	} else if !errors.As(err, &e) || e.Class == sync.BadData {
 		if reason != nil {
 			err = reason
 		}

@@ -40,6 +40,8 @@ func fail(c sync.Class, format string, args ...any) error {
 var (
 	errDeadline = errors.New("it took too long")
 	errSlow     = errors.New("it sent too slowly")
+	// errFlood is of bytes that are in no message that has a cap of its own.
+	errFlood = &Error{Class: sync.OverLimit, Text: "the server sends more than is allowed"}
 )
 
 // classify turns any error into an *Error. An error that is one already is kept:
@@ -53,6 +55,9 @@ func classify(ctx context.Context, doing string, err error) error {
 		return known
 	}
 	if ctx != nil && ctx.Err() != nil {
+		if errors.As(context.Cause(ctx), &known) {
+			return known
+		}
 		return &Error{Class: sync.TimedOut, Text: oneLine(doing + ": " + context.Cause(ctx).Error()), Err: err}
 	}
 	if known != nil {

@@ -29,6 +29,13 @@ type Limits struct {
 	Memory uint64 `json:"memory,omitempty"` // bytes of the child; default 1 GiB
 }
 
+// packets is the most bytes of the packets that bring a pack, which may be small.
+func (l Limits) packets() int64 { return 2*l.Pack + l.Side }
+
+// listings is the most bytes that come beside a pack: three listings, the
+// handshakes and the overhead of encryption.
+func (l Limits) listings() int64 { return 5 * l.Refs }
+
 func or[T comparable](v *T, d T) {
 	var zero T
 	if *v == zero {

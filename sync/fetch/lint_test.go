@@ -15,6 +15,7 @@ import (
 type packer struct {
 	bytes.Buffer
 	n int
+	z *zlib.Writer
 }
 
 func (p *packer) entry(kind byte, declared int64, ref []byte, content []byte) int {
@@ -26,9 +27,12 @@ func (p *packer) entry(kind byte, declared int64, ref []byte, content []byte) in
 	}
 	p.WriteByte(b)
 	p.Write(ref)
-	z := zlib.NewWriter(&p.Buffer)
-	z.Write(content)
-	z.Close()
+	if p.z == nil {
+		p.z, _ = zlib.NewWriterLevel(&p.Buffer, zlib.BestSpeed)
+	}
+	p.z.Reset(&p.Buffer)
+	p.z.Write(content)
+	p.z.Close()
 	p.n++
 	return at
 }
@@ -42,19 +46,28 @@ func (p *packer) pack() []byte {
 
 // ofs adds a delta on the entry at base whose result is declared to be size.
 func (p *packer) ofs(base int, from, size uint64) int {
-	back := p.Len() + 12 - base
-	ref := []byte{byte(back & 0x7f)}
-	for back >>= 7; back > 0; back >>= 7 {
-		back--
-		ref = append([]byte{byte(back&0x7f) | 0x80}, ref...)
-	}
 	d := binary.AppendUvarint(binary.AppendUvarint(nil, from), size)
 	for left := size; left > 0; {
 		n := min(left, 0xffff)
 		d = append(d, 0x80|0x10|0x20, byte(n), byte(n>>8))
 		left -= n
 	}
-	return p.entry(packOfs, int64(len(d)), ref, d)
+	return p.delta(base, d)
+}
+
+// delta adds a delta on the entry at base.
+func (p *packer) delta(base int, d []byte) int {
+	return p.entry(packOfs, int64(len(d)), back(p.Len()+12-base), d)
+}
+
+// back is a distance to a base as a pack has it.
+func back(n int) []byte {
+	b := []byte{byte(n & 0x7f)}
+	for n >>= 7; n > 0; n >>= 7 {
+		n--
+		b = append([]byte{byte(n&0x7f) | 0x80}, b...)
+	}
+	return b
 }
 
 func lintBytes(t *testing.T, b []byte, lim Limits) error {

@@ -17,6 +17,8 @@ func (c *Client) Pack(ctx context.Context, a Ask, w io.Writer) (err error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, c.lim.Fetch, errDeadline)
 	defer cancel()
+	ctx, idle := c.meter.allow(ctx, c.lim.listings()+c.lim.packets())
+	defer idle()
 	ctx, stop := c.meter.watch(ctx, c.lim)
 	defer stop()
 	s, adv, err := c.begin(ctx, "")
@@ -28,7 +30,7 @@ func (c *Client) Pack(ctx context.Context, a Ask, w io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	p := newPktReader(r, 2*c.lim.Pack+c.lim.Side, "pack")
+	p := newPktReader(r, c.lim.packets(), "pack")
 	out := &capped{w: w, left: c.lim.Pack}
 	if adv.version == "v2" {
 		err = packSection(p)
@@ -85,6 +87,12 @@ func sideBand(p *pktReader, w io.Writer, text int64) error {
 		}
 		switch b[0] {
 		case 1:
+			// An empty one now and then keeps a connection alive.
+			if len(b) == 1 {
+				if text -= 5; text < 0 {
+					return fail(sync.OverLimit, "pack: the server sends too many empty packets")
+				}
+			}
 			if _, err := w.Write(b[1:]); err != nil {
 				return err
 			}

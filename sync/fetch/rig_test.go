@@ -40,6 +40,10 @@ func TestMain(m *testing.M) {
 				os.Exit(1)
 			}
 		}
+	case "daemon":
+		os.Exit(daemonMain(os.Stdin, os.Stdout))
+	case "root":
+		os.Exit(rootMain(os.Stdin, os.Stdout))
 	default:
 		os.Exit(ChildMain(os.Stdin, os.Stdout))
 	}

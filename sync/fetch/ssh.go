@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -174,7 +175,7 @@ func (l *sshLink) channel(ctx context.Context) (session, error) {
 		stop()
 		return nil, err
 	}
-	s := &sshSession{ch: ch, stop: stop}
+	s := &sshSession{ch: ch, stop: stop, drop: client.Close}
 	ch.Stderr = &s.said
 	// Servers that do not accept the variable answer in v0.
 	_ = ch.Setenv("GIT_PROTOCOL", "version=2")
@@ -193,6 +194,7 @@ func (l *sshLink) channel(ctx context.Context) (session, error) {
 type sshSession struct {
 	ch   *ssh.Session
 	stop func() bool
+	drop func() error // ends the connection
 	in   io.WriteCloser
 	out  io.Reader
 	said tail
@@ -205,13 +207,18 @@ func (s *sshSession) ask(body string) (io.Reader, error) {
 	return s.out, err
 }
 
+// sessionEnd is how long a session may take to end once nothing is asked any more.
+const sessionEnd = 5 * time.Second
+
 func (s *sshSession) close() error {
 	if s.in != nil {
 		io.WriteString(s.in, flushPkt) // a v0 server waits for this to end in peace
 		s.in.Close()
 	}
-	// The error text comes before the end of the channel: wait for that, which
-	// the context bounds. What is still sent is not wanted.
+	// The error text comes before the end of the channel: wait for that, but not
+	// as long as the context would. What is still sent is not wanted.
+	late := time.AfterFunc(sessionEnd, func() { s.drop() })
+	defer late.Stop()
 	if s.out != nil {
 		io.CopyN(io.Discard, s.out, 64<<10)
 	}

@@ -49,6 +49,7 @@ type streamer struct {
 	h    *history
 	out  *bufio.Writer
 	left int64
+	open int64 // bytes of the trees that are being walked
 	sent map[string]bool
 	full map[string]bool // trees below which everything was sent
 }
@@ -120,6 +121,12 @@ func (s *streamer) below(id string, depth int) error {
 	if err != nil {
 		return err
 	}
+	// A tree is held while what is below it is written, so trees in trees, each
+	// as large as it may be, would fill the memory.
+	if s.open += int64(len(body)); s.open > 2*s.h.r.lim.Tree {
+		return fail(sync.OverLimit, "directories in directories are larger than %d bytes together", 2*s.h.r.lim.Tree)
+	}
+	defer func() { s.open -= int64(len(body)) }()
 	entries, err := readTree(id, body)
 	if err != nil {
 		return err
