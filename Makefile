@@ -53,6 +53,7 @@ lab: go-check
 eval: go-check
 	@[ -n "$(NIXPKGS)" ] || { echo "usage: make eval NIXPKGS=dir [SOPS_NIX=dir DISKO=dir DEPLOY_RS=dir NIXOS_ANYWHERE=dir]"; exit 2; }
 	NIXPKGS="$(NIXPKGS)" SOPS_NIX="$(SOPS_NIX)" DISKO="$(DISKO)" DEPLOY_RS="$(DEPLOY_RS)" NIXOS_ANYWHERE="$(NIXOS_ANYWHERE)" $(GO) test -count=1 -v -timeout 60m ./nix
+	[ -z "$(SOPS_NIX)" ] || SOPS_NIX="$(SOPS_NIX)" $(GO) test -count=1 -v -timeout 30m -run TestSopsInstallSecrets ./keysrc
 
 build: go-check
 	GOEXPERIMENT=runtimesecret CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o pullnode ./cmd/pullnode
