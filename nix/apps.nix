@@ -29,29 +29,15 @@ in
     '';
   };
 
-  install = app "Install a machine over SSH, by nixos-anywhere, from the clone one is in" {
-    name = "pullnode-remote-install";
+  install = app "pullnode install, with nixos-anywhere at hand: HOST --target root@ADDRESS" {
+    name = "pullnode-install-remote";
     runtimeInputs = [
       packages.pullnode
       inputs.nixos-anywhere.packages.${system}.default
       pkgs.git
       pkgs.openssh
     ];
-    text = ''
-      if [ $# -lt 2 ]; then
-        echo "usage: nix run .#install -- HOST root@ADDRESS [nixos-anywhere's options]" >&2
-        exit 2
-      fi
-      host=$1 target=$2
-      shift 2
-      # What nodes would say of this clone; a machine that is installed from
-      # something else would be stuck.
-      pullnode verify
-      printf 'All data on the disks of %s will be lost. Type %s to go on: ' "$target" "$host"
-      read -r typed
-      [ "$typed" = "$host" ] || { echo "that is not $host; nothing was touched" >&2; exit 1; }
-      exec nixos-anywhere --flake ".#$host" --target-host "$target" "$@"
-    '';
+    text = ''exec pullnode install "$@"'';
   };
 
   demo = app "Show the loop on this machine, below one directory" {

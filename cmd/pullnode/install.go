@@ -16,7 +16,6 @@ import (
 
 	"pullnode/internal/config"
 	"pullnode/internal/install"
-	"pullnode/internal/state"
 	"pullnode/keysrc"
 	"pullnode/sync"
 )
@@ -40,36 +39,36 @@ type installer struct {
 	out              io.Writer
 	hostKey, extra   string
 	recipientPrinted bool
+	remote           *remoteTarget // nil: the disks of this machine
 }
 
 func installCommand() *command {
-	i := &installer{in: bufio.NewReader(os.Stdin), poll: 15 * time.Second}
-	var conf, branch string
+	i := &installer{in: bufio.NewReader(os.Stdin)}
+	var conf string
 	var noReboot, asJSON bool
-	return &command{args: "HOST [--disk DEVICE] [--wipe] [--yes-wipe HOST] [--host-key FILE]", minArg: 1, maxArg: 1,
-		short: "on the installer image: put HOST on this machine's disks",
+	var far remoteTarget
+	return &command{args: "HOST [--target root@ADDRESS] [--disk DEVICE] [--wipe] [--yes-wipe HOST] [--host-key FILE] [-- NIXOS-ANYWHERE'S OPTIONS]", minArg: 1, maxArg: 1,
+		short: "put HOST on this machine's disks, on the installer image; with --target on another's, from a clone",
+		rest:  &far.pass,
 		flags: func(fs *flag.FlagSet) {
-			fs.StringVar(&conf, "config", installSettings, "settings: url, branch, introduction, auth")
-			fs.StringVar(&branch, "branch", "", "install from this branch; default: the settings'")
+			fs.StringVar(&conf, "config", "", "settings: url, branch, introduction, auth; default "+installSettings+", with --target none")
+			far.flags(fs)
 			fs.StringVar(&i.disk, "disk", "", "the one disk that may be touched; another one in the host's configuration is refused")
 			fs.BoolVar(&i.wipe, "wipe", false, "overwrite disks that have data on them, after the host's name was typed")
 			fs.StringVar(&i.yes, "yes-wipe", "", "the host's name, instead of typing it")
 			fs.StringVar(&i.hostKey, "host-key", "", "the host's ed25519 SSH key; default: a new one")
 			fs.StringVar(&i.extra, "extra-files", "", "a directory whose files the new root gets")
-			fs.DurationVar(&i.wait, "wait", time.Hour, "how long to wait for a commit with which the secrets open")
+			fs.DurationVar(&i.wait, "wait", time.Hour, "how long to wait for a commit with which the secrets open; with --target also for the first sync")
+			fs.DurationVar(&i.poll, "poll", 15*time.Second, "how often to look again while waiting")
 			fs.BoolVar(&noReboot, "no-reboot", false, "stay in the installer")
 			fs.BoolVar(&asJSON, "json", false, "print what was installed as JSON; progress goes to standard error")
 			fs.StringVar(&i.Root, "root", "/mnt", "where the new system is mounted")
 		},
 		run: func(ctx context.Context, args []string, out io.Writer) error {
-			c, err := config.Load(conf)
-			if err != nil {
-				return hint(err, "this command is for the installer image; pullnode install --config FILE")
+			i.Host, i.out, i.reboot = args[0], out, !noReboot
+			if err := i.settings(conf, &far); err != nil {
+				return err
 			}
-			if branch != "" {
-				c.Branch = branch
-			}
-			i.conf, i.Host, i.out, i.reboot, i.Dir = c, args[0], out, !noReboot, c.Dir
 			i.Say = func(format string, a ...any) { fmt.Fprintf(out, format+"\n", a...) }
 			i.Run = runTool
 			if asJSON {
@@ -83,32 +82,6 @@ func installCommand() *command {
 		}}
 }
 
-// runTool runs a tool with its messages on this process's standard error.
-func runTool(ctx context.Context, argv ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	var last lastLine
-	cmd.Stderr = io.MultiWriter(os.Stderr, &last)
-	out, err := cmd.Output()
-	if err != nil && last.text != "" {
-		err = fmt.Errorf("%w: %s", err, safe(last.text))
-	}
-	return out, err
-}
-
-// lastLine keeps the last line that was written to it.
-type lastLine struct{ text, part string }
-
-func (l *lastLine) Write(p []byte) (int, error) {
-	lines := strings.Split(l.part+string(p), "\n")
-	l.part = lines[len(lines)-1]
-	for _, s := range lines[:len(lines)-1] {
-		if s = strings.TrimSpace(s); s != "" {
-			l.text = s
-		}
-	}
-	return len(p), nil
-}
-
 // do is the whole way. No disk is touched before everything else was asked.
 func (i *installer) do(ctx context.Context) error {
 	var err error
@@ -118,6 +91,9 @@ func (i *installer) do(ctx context.Context) error {
 	defer os.RemoveAll(i.work)
 	if err := i.stage(); err != nil {
 		return err
+	}
+	if i.remote != nil {
+		return i.overSSH(ctx)
 	}
 	facts, err := i.ready(ctx)
 	if err != nil {
@@ -130,8 +106,8 @@ func (i *installer) do(ctx context.Context) error {
 	if err := i.Install(ctx, i.staging); err != nil {
 		return hint(err, "the disks have no system now; the same command starts over")
 	}
-	if err := i.carryTrust(); err != nil {
-		return fmt.Errorf("the trust floor: %w", err)
+	if err := i.carryTrust(i.Root); err != nil {
+		return err
 	}
 	if err := i.Finish(ctx); err != nil {
 		return err
@@ -227,22 +203,4 @@ func (i *installer) report(ctx context.Context) {
 		return
 	}
 	i.Say("hardware report: %s; commit it as %s", file, kept)
-}
-
-// carryTrust gives the new machine the commit that it was installed from, so that
-// it never accepts an older one.
-func (i *installer) carryTrust() error {
-	s, err := state.Open(state.Config{Dir: filepath.Join(i.Root, stateDir), FloorPath: filepath.Join(i.Root, floorPath)})
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	t := i.verified.Trusted()
-	return s.Update(func(st *state.State) error {
-		st.Trusted = state.Trusted{Commit: string(t.Commit), Digest: string(t.Digest), Policy: t.Policy, Signer: i.verified.Signer()}
-		for _, p := range t.Parents {
-			st.Trusted.Parents = append(st.Trusted.Parents, string(p))
-		}
-		return nil
-	})
 }

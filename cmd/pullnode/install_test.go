@@ -110,8 +110,13 @@ func (m *image) write(name, text string) string {
 
 func (m *image) install(args ...string) (string, int) {
 	m.t.Helper()
+	return m.pullnode(append([]string{"install", "web01", "--config", m.conf, "--root", filepath.Join(m.dir, "mnt"), "--wait", "0s"}, args...)...)
+}
+
+func (m *image) pullnode(args ...string) (string, int) {
+	m.t.Helper()
 	var out, errs bytes.Buffer
-	code := run(append([]string{"install", "web01", "--config", m.conf, "--root", filepath.Join(m.dir, "mnt"), "--wait", "0s"}, args...), &out, &errs)
+	code := run(args, &out, &errs)
 	return out.String() + errs.String(), code
 }
 

@@ -2,101 +2,29 @@ package main
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 
-	"golang.org/x/crypto/ssh"
-
 	"pullnode/internal/agent"
 	"pullnode/internal/install"
+	"pullnode/internal/state"
 	"pullnode/keysrc"
 	"pullnode/sync"
 )
 
-// newHostKey is where the host's SSH key is on the new root.
-const newHostKey = "etc/ssh/ssh_host_ed25519_key"
-
-// stage gathers what the new root gets beside the system.
-func (i *installer) stage() error {
-	i.staging = filepath.Join(i.work, "root")
-	if i.extra != "" {
-		if err := os.CopyFS(i.staging, os.DirFS(i.extra)); err != nil {
-			return fmt.Errorf("--extra-files: %w", err)
-		}
-		// CopyFS gives every file all rights of its own user's; keep the modes.
-		err := filepath.WalkDir(i.extra, func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			rel, err := filepath.Rel(i.extra, path)
-			if err != nil {
-				return err
-			}
-			info, err := d.Info()
-			if err != nil {
-				return err
-			}
-			return os.Chmod(filepath.Join(i.staging, rel), info.Mode().Perm())
-		})
-		if err != nil {
-			return fmt.Errorf("--extra-files: %w", err)
-		}
-	}
-	key := filepath.Join(i.staging, newHostKey)
-	if err := os.MkdirAll(filepath.Dir(key), 0o755); err != nil {
-		return err
-	}
-	if _, err := os.Stat(key); err == nil {
-		return nil
-	}
-	raw, err := os.ReadFile(i.hostKey)
-	if i.hostKey == "" {
-		i.generated = true
-		raw, err = makeHostKey(i.Host)
-	}
-	if err != nil {
-		return err
-	}
-	parsed, err := ssh.ParseRawPrivateKey(raw)
-	if err != nil {
-		return fmt.Errorf("--host-key %s: not an OpenSSH private key without a passphrase", i.hostKey)
-	}
-	signer, err := ssh.NewSignerFromKey(parsed)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(key, raw, 0o600); err != nil {
-		return err
-	}
-	return os.WriteFile(key+".pub", ssh.MarshalAuthorizedKey(signer.PublicKey()), 0o644)
-}
-
-func makeHostKey(host string) ([]byte, error) {
-	_, priv, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	block, err := ssh.MarshalPrivateKey(priv, host)
-	if err != nil {
-		return nil, err
-	}
-	return pem.EncodeToMemory(block), nil
-}
-
-// authenticate fetches the branch, judges it from the introduction alone, and
+// authenticate gets the branch, judges it from the introduction alone, and
 // exports the tip: as a node does that knows nothing yet.
 func (i *installer) authenticate(ctx context.Context) error {
 	dir, err := os.MkdirTemp(i.work, "tip-")
 	if err != nil {
 		return err
+	}
+	if i.conf == nil {
+		return i.fromClone(ctx, filepath.Join(dir, "source"))
 	}
 	intro, err := sync.ParseIntroduction(i.conf.Introduction)
 	if err != nil {
@@ -139,17 +67,32 @@ func (i *installer) authenticate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	policy := sync.Policy{Introduction: intro, Revoked: i.conf.RevokedKeys}
+	policy := sync.Policy{Introduction: intro, Revoked: i.conf.RevokedKeys, Host: i.Host}
+	if i.conf.RecoveryKey != "" {
+		if policy.Recovery, err = sync.KeyFingerprint(i.conf.RecoveryKey); err != nil {
+			return err
+		}
+	}
 	verified, verdict := policy.Judge(stream)
 	if verdict.Refused() {
-		return hint(fmt.Errorf("%s may not be installed: %s: %s; no disk was touched", verdict.Commit.Short(), verdict.Name, safe(verdict.Reason)), safe(verdict.Hint))
+		return mayNot(verdict)
 	}
-	i.verified, i.Tree = verified, filepath.Join(dir, "source")
-	if err := verified.Export(i.Tree, sync.Limits{Files: i.conf.Fetch.MaxFiles}); err != nil {
+	return i.accept(verified, filepath.Join(dir, "source"), sync.Limits{Files: i.conf.Fetch.MaxFiles})
+}
+
+// accept exports what was verified: it alone is installed.
+func (i *installer) accept(v sync.Verified, tree string, lim sync.Limits) error {
+	i.verified, i.Tree = v, tree
+	if err := v.Export(tree, lim); err != nil {
 		return err
 	}
-	i.Say("verified %s, signed by %s", verdict.Tip.Short(), safe(verified.Signer()))
+	i.Say("verified %s, signed by %s", v.Commit().ID.Short(), safe(v.Signer()))
 	return nil
+}
+
+// mayNot says why a commit is not installed.
+func mayNot(v sync.Verdict) error {
+	return hint(fmt.Errorf("%s may not be installed: %s: %s; no disk was touched", v.Commit.Short(), v.Name, safe(v.Reason)), safe(v.Hint))
 }
 
 // secretsOpen proves that the new machine will open its secrets, with the sources
@@ -166,7 +109,11 @@ func (i *installer) secretsOpen(ctx context.Context, f install.Facts) error {
 		if source["type"] == "ssh-host-key" && path == "" {
 			path = "/" + newHostKey
 		}
-		if path != "" && (source["type"] == "ssh-host-key" || source["type"] == "file") {
+		carried := source["type"] == "ssh-host-key" || source["type"] == "file"
+		if i.remote != nil && !carried {
+			continue // sticks and chips are there, not here
+		}
+		if path != "" && carried {
 			source["path"] = filepath.Join(i.staging, path)
 		}
 		raw, err := json.Marshal(source)
@@ -174,6 +121,10 @@ func (i *installer) secretsOpen(ctx context.Context, f install.Facts) error {
 			return err
 		}
 		s.Sources = append(s.Sources, raw)
+	}
+	if len(s.Sources) == 0 {
+		i.Say("! the key of %s comes from its own hardware: whether its secrets open is not known from here", i.Host)
+		return nil
 	}
 	chain, err := s.Open()
 	if err != nil {
@@ -184,4 +135,32 @@ func (i *installer) secretsOpen(ctx context.Context, f install.Facts) error {
 		return hint(fmt.Errorf("%w; no disk was touched", err), "plug the medium in, or put the file where the new root has it: --extra-files DIR")
 	}
 	return err
+}
+
+// carryTrust gives the new machine the commit that it was installed from, so that
+// it never accepts an older one.
+func (i *installer) carryTrust(root string) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("the trust floor: %w", err)
+		}
+	}()
+	for _, path := range []string{stateDir, floorPath} {
+		if err := makeDirs(root, filepath.Dir(path)); err != nil {
+			return err
+		}
+	}
+	s, err := state.Open(state.Config{Dir: filepath.Join(root, stateDir), FloorPath: filepath.Join(root, floorPath)})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	t := i.verified.Trusted()
+	return s.Update(func(st *state.State) error {
+		st.Trusted = state.Trusted{Commit: string(t.Commit), Digest: string(t.Digest), Policy: t.Policy, Signer: i.verified.Signer()}
+		for _, p := range t.Parents {
+			st.Trusted.Parents = append(st.Trusted.Parents, string(p))
+		}
+		return nil
+	})
 }

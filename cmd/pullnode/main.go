@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -50,6 +51,8 @@ type command struct {
 	// verbatim says that the arguments are another program's command line, whose
 	// flags are its own.
 	verbatim bool
+	// rest gets what stands behind "--", where that goes to another program.
+	rest *[]string
 }
 
 func commands() map[string]*command {
@@ -109,6 +112,7 @@ const usage = `pullnode keeps a NixOS machine at the newest commit that you sign
   pullnode secret new|edit FILE, check
   pullnode check-config F   check a settings file
   pullnode install HOST     on the installer image: put HOST on its disks
+  pullnode install HOST --target root@ADDRESS   over SSH, by nixos-anywhere
   pullnode version
 
 Those that print take --json. Exit status: 0 ok, 1 failed or refused, 2 usage,
@@ -150,6 +154,11 @@ func (c *command) call(ctx context.Context, name string, args []string, out io.W
 	fs.SetOutput(io.Discard)
 	if c.flags != nil {
 		c.flags(fs)
+	}
+	if c.rest != nil {
+		if i := slices.Index(args, "--"); i >= 0 {
+			args, *c.rest = args[:i], args[i+1:]
+		}
 	}
 	// Flags may stand behind arguments, as people type them.
 	var rest []string

@@ -90,6 +90,12 @@ func (c cloneJudge) withState(path, tip string, p sync.Policy) (sync.Verdict, er
 
 // judge makes the object stream of a tip and judges it.
 func (c cloneJudge) judge(tip string, p sync.Policy) (sync.Verified, sync.Verdict, error) {
+	return c.use(tip, p, nil)
+}
+
+// use does what judge does, and calls then with an accepted tip as long as its
+// objects are there.
+func (c cloneJudge) use(tip string, p sync.Policy, then func(sync.Verified) error) (sync.Verified, sync.Verdict, error) {
 	tmp, err := os.MkdirTemp("", "pullnode-verify-")
 	if err != nil {
 		return sync.Verified{}, sync.Verdict{}, err
@@ -143,5 +149,8 @@ func (c cloneJudge) judge(tip string, p sync.Policy) (sync.Verified, sync.Verdic
 		return sync.Verified{}, sync.Verdict{}, err
 	}
 	verified, verdict := p.Judge(s)
-	return verified, verdict, nil
+	if then != nil && !verdict.Refused() {
+		err = then(verified)
+	}
+	return verified, verdict, err
 }

@@ -22,12 +22,16 @@ type block struct {
 	Children    []block   `json:"children"`
 }
 
-// Disks says what is on the devices. A device that is not there or in use is an
-// error: no flag lets it be wiped.
+// Disks says what is on the devices. A device that is not there is an error, and
+// so is one in use, unless the system there leaves it: no flag lets it be wiped.
 func (i *Installer) Disks(ctx context.Context, devices []string) ([]Disk, error) {
+	there := i.There
+	if there == nil {
+		there = i.Run
+	}
 	var all []Disk
 	for _, dev := range devices {
-		out, err := i.Run(ctx, "lsblk", "--json", "--output", "PATH,FSTYPE,PTTYPE,MOUNTPOINTS", dev)
+		out, err := there(ctx, "lsblk", "--json", "--output", "PATH,FSTYPE,PTTYPE,MOUNTPOINTS", dev)
 		if err != nil {
 			return nil, fmt.Errorf("the disk %s is not here: %w", dev, err)
 		}
@@ -38,10 +42,13 @@ func (i *Installer) Disks(ctx context.Context, devices []string) ([]Disk, error)
 			return nil, fmt.Errorf("lsblk does not describe %s", dev)
 		}
 		b := found.Blockdevices[0]
-		if at := b.mounted(); at != "" {
+		data := b.data()
+		if at := b.mounted(); at != "" && !i.Leaves {
 			return nil, fmt.Errorf("the disk %s is in use: mounted at %s", dev, at)
+		} else if at != "" {
+			data += "; in use, mounted at " + at
 		}
-		all = append(all, Disk{Path: dev, Data: b.data()})
+		all = append(all, Disk{Path: dev, Data: data})
 	}
 	return all, nil
 }

@@ -30,7 +30,10 @@ type Installer struct {
 	Dir  string // of flake.nix in it; empty is its root
 	Root string // where the new system is mounted, /mnt
 	Run  Run
-	Say  func(format string, args ...any) // one line of progress
+
+	There  Run                              // runs a program where the disks are; Run when nil
+	Leaves bool                             // the system there leaves its disks before they are wiped, by kexec
+	Say    func(format string, args ...any) // one line of progress
 }
 
 // Facts are what the host's configuration says of its installation.
@@ -54,6 +57,9 @@ const factsOf = `c: {
 // activate.
 var flags = []string{"--extra-experimental-features", "nix-command flakes",
 	"--option", "accept-flake-config", "false", "--option", "flake-registry", ""}
+
+// Flake is the verified tree and the host in it, as Nix tools take it.
+func (i *Installer) Flake() string { return i.flake() + "#" + i.Host }
 
 func (i *Installer) flake() string {
 	return "path:" + filepath.Join(i.Tree, i.Dir)
@@ -103,7 +109,7 @@ func (f Facts) Devices() []string {
 func (i *Installer) Install(ctx context.Context, staging string) error {
 	i.Say("partitioning, formatting and mounting")
 	if _, err := i.Run(ctx, "disko", "--mode", "destroy,format,mount", "--yes-wipe-all-disks",
-		"--root-mountpoint", i.Root, "--flake", i.flake()+"#"+i.Host); err != nil {
+		"--root-mountpoint", i.Root, "--flake", i.Flake()); err != nil {
 		return fmt.Errorf("disko: %w", err)
 	}
 	if mounted, err := i.Run(ctx, "findmnt", "--noheadings", "--output", "TARGET", "--mountpoint", i.Root); err != nil || strings.TrimSpace(string(mounted)) == "" {
@@ -113,7 +119,7 @@ func (i *Installer) Install(ctx context.Context, staging string) error {
 		return err
 	}
 	i.Say("installing the system")
-	if _, err := i.Run(ctx, "nixos-install", "--root", i.Root, "--flake", i.flake()+"#"+i.Host,
+	if _, err := i.Run(ctx, "nixos-install", "--root", i.Root, "--flake", i.Flake(),
 		"--no-root-passwd", "--no-channel-copy"); err != nil {
 		return fmt.Errorf("nixos-install: %w", err)
 	}
