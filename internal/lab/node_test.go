@@ -46,10 +46,7 @@ func newNode(t *testing.T, release string) *node {
 	_, n.h = boot(t, Options{Release: release, Name: "lab", Network: true, Files: map[string]string{"/usr/bin/pullnode": bin}})
 	n.explain()
 	n.web = serve(t, n.h.Gateway, n.r.Handler())
-	n.settings = map[string]any{"hostName": "lab", "url": n.web.url("/repo"), "introduction": n.r.Introduction(intro, "alice"),
-		"schedule": map[string]any{"interval": "1s", "jitter": "1ms"},
-		"health":   map[string]any{"settle": "200ms", "window": "10s", "interval": "300ms", "successes": 2},
-		"lifeline": map[string]any{"window": "6s"}, "build": map[string]any{"switchTimeout": "30s"}}
+	n.settings = nodeSettings(n.web.url("/repo"), n.r.Introduction(intro, "alice"))
 	if err := n.h.Install(ctx, build(ctx, t, n.h, n.system(Config{Gen: "zero"}))); err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +55,14 @@ func newNode(t *testing.T, release string) *node {
 	}
 	n.deployed(n.push(Config{}, "the first"))
 	return n
+}
+
+// nodeSettings are those of a node that polls every second.
+func nodeSettings(url, introduction string) map[string]any {
+	return map[string]any{"hostName": "lab", "url": url, "introduction": introduction,
+		"schedule": map[string]any{"interval": "1s", "jitter": "1ms"},
+		"health":   map[string]any{"settle": "200ms", "window": "10s", "interval": "300ms", "successes": 2},
+		"lifeline": map[string]any{"window": "6s"}, "build": map[string]any{"switchTimeout": "30s"}}
 }
 
 // explain has the evidence printed when the test fails.
