@@ -16,17 +16,15 @@ let
   };
 in
 {
-  # Building it is what `nix run` does first, with its progress.
-  iso = app "Build the installer ISO and say where it is" {
+  iso = app "Build the installer ISO of the clone one is in, and say where it is" {
     name = "pullnode-iso";
-    text = ''
-      image=$(echo ${packages.installer-iso}/iso/*.iso)
-      echo "image    $image"
-      echo "size     $(du -hL "$image" | cut -f1)"
-      echo "sha256   $(sha256sum "$image" | cut -d' ' -f1)"
-      echo
-      echo "write it: sudo dd if=$image of=/dev/sdX bs=4M conv=fsync status=progress"
-    '';
+    runtimeInputs = [
+      packages.pullnode
+      pkgs.git
+      pkgs.nix
+      pkgs.xorriso
+    ];
+    text = ''exec pullnode image installer --format iso "$@"'';
   };
 
   install = app "pullnode install, with nixos-anywhere at hand: HOST --target root@ADDRESS" {

@@ -119,7 +119,7 @@ in
       pkgs.ssh-to-age
     ];
 
-    # The host key is new at each boot of the image, so it has to be compared.
+    # Whoever does not know the host key compares it with the console.
     systemd.services.pullnode-installer-greeting = {
       description = "Say how this installer is reached";
       wantedBy = [ "multi-user.target" ];

@@ -23,5 +23,6 @@ pkgs.mkShellNoCC {
     pkgs.nixos-facter
     pkgs.nixos-generators # deprecated in favour of system.build.images
     pkgs.quickemu
+    pkgs.xorriso # pullnode image
   ];
 }

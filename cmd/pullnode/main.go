@@ -79,6 +79,7 @@ func commands() map[string]*command {
 		"hook":          hookCommand(),
 		"lint":          lintCommand(),
 		"install":       installCommand(),
+		"image":         imageCommand(),
 		"new-host":      newHostCommand(),
 		"decide":        decideCommand(),
 		"fetch-child":   fetchChildCommand(),
@@ -113,6 +114,7 @@ const usage = `pullnode keeps a NixOS machine at the newest commit that you sign
   pullnode check-config F   check a settings file
   pullnode install HOST     on the installer image: put HOST on its disks
   pullnode install HOST --target root@ADDRESS   over SSH, by nixos-anywhere
+  pullnode image HOST       build an installer or a machine's image
   pullnode version
 
 Those that print take --json. Exit status: 0 ok, 1 failed or refused, 2 usage,

@@ -53,9 +53,9 @@ const factsOf = `c: {
   keys = { inherit (c.services.pullnode.settings.keys) sources files; recipient = toString c.services.pullnode.settings.keys.recipient; };
 }`
 
-// flags keep a tree from choosing where Nix gets things from, as in package
+// NixFlags keep a tree from choosing where Nix gets things from, as in package
 // activate.
-var flags = []string{"--extra-experimental-features", "nix-command flakes",
+var NixFlags = []string{"--extra-experimental-features", "nix-command flakes",
 	"--option", "accept-flake-config", "false", "--option", "flake-registry", ""}
 
 // Flake is the verified tree and the host in it, as Nix tools take it.
@@ -76,7 +76,7 @@ func (i *Installer) Look(ctx context.Context) (Facts, error) {
 			}
 		}
 	}
-	argv := append([]string{"nix"}, flags...)
+	argv := append([]string{"nix"}, NixFlags...)
 	argv = append(argv, "eval", "--json", "--no-update-lock-file", i.flake()+`#nixosConfigurations."`+i.Host+`".config`, "--apply", factsOf)
 	out, err := i.Run(ctx, argv...)
 	if err != nil {
