@@ -22,6 +22,15 @@ type streamError struct {
 
 func (e *streamError) Error() string { return e.text }
 
+// blame names the commit whose objects were being read.
+func blame(err error, commit ID) error {
+	var e *streamError
+	if errors.As(err, &e) && e.commit == "" {
+		e.commit = commit
+	}
+	return err
+}
+
 func malformed(format string, args ...any) error {
 	return &streamError{verdict: Malformed, text: "object stream: " + fmt.Sprintf(format, args...)}
 }
@@ -204,7 +213,11 @@ func (r *reader) peek() (*record, error) {
 		return nil, malformed("a record has no size")
 	}
 	if size > r.lim.Object || (f[1] == "commit" && size > maxCommit) || (f[1] == "tree" && size > maxTree) {
-		return nil, overLimit("%s %s is %d bytes, over the limit", f[1], f[0][:7], size)
+		err := overLimit("%s %s is %d bytes, over the limit", f[1], f[0][:7], size)
+		if f[1] == "commit" {
+			err = blame(err, ID(f[0]))
+		}
+		return nil, err
 	}
 	if !r.tipDone {
 		if r.before += size; r.before > r.lim.Records {

@@ -35,7 +35,7 @@ func (r *reader) history(want Want) error {
 		switch {
 		case string(c.ID) == want.Trusted:
 			if err := r.trusted(c, want); err != nil {
-				return err
+				return blame(err, c.ID)
 			}
 			r.tipDone = c.ID == ID(r.Header.Tip)
 		default:
@@ -51,7 +51,7 @@ func (r *reader) history(want Want) error {
 				return overLimit("more than %d new commits in one answer", r.lim.Commits)
 			}
 			if err := r.policyOf(c); err != nil {
-				return err
+				return blame(err, c.ID)
 			}
 			r.tipDone = c.ID == ID(r.Header.Tip)
 		}

@@ -115,13 +115,15 @@ func TestCorpusStrangeClones(t *testing.T) {
 		want string
 		args []string
 	}{
-		{"C15 shallow", exitFailed, `"verdict"`, []string{"--repo", shallow, "--introduction", intro}},
+		{"C15 shallow", exitFailed, "git fetch --unshallow", []string{"--repo", shallow, "--introduction", intro}},
 		{"SHA-256", exitFailed, "sha256", []string{"--repo", other, "--introduction", intro}},
 		{"SHA-256 with its own introduction", exitFailed, `"commit": "` + long, []string{"--repo", other, "--introduction", long + "@" + s.Fingerprint("alice")}},
 		{"bare", exitOK, "DEPLOY", []string{"--repo", bare, "--introduction", intro}},
 		{"no repository", exitUsage, "not a Git repository", []string{"--repo", t.TempDir(), "--introduction", intro}},
 		{"no such branch", exitUsage, "no branch", []string{"--repo", bare, "--introduction", intro, "--branch", "nowhere"}},
 		{"A branch that is an option", exitUsage, "no branch", []string{"--repo", bare, "--introduction", intro, "--branch", "--all"}},
+		{"a branch that is an expression", exitUsage, "no branch", []string{"--repo", bare, "--introduction", intro, "--branch", "main~1"}},
+		{"a branch that leads elsewhere", exitUsage, "no branch", []string{"--repo", bare, "--introduction", intro, "--branch", "../heads/main"}},
 		{"no introduction", exitUsage, "introduction", []string{"--repo", bare, "--introduction", "x@y"}},
 		{"another key", exitFailed, "UNKNOWN-KEY", []string{"--repo", bare, "--introduction", s.Introduction(s.intro, "bob")}},
 		{"an introduction that is not there", exitFailed, "FORK", []string{"--repo", bare, "--introduction", strings.Repeat("1", 40) + "@" + s.Fingerprint("alice")}},
@@ -131,6 +133,26 @@ func TestCorpusStrangeClones(t *testing.T) {
 		code, out := s.cli(append([]string{"verify", "--host", "x", "--json"}, c.args...)...)
 		if code != c.code || !strings.Contains(out, c.want) {
 			t.Errorf("%s: exit %d %s; want %d with %s", c.say, code, out, c.code, c.want)
+		}
+	}
+	// The variables of a hook, or of somebody else, do not lead to another repository.
+	for _, name := range elsewhere {
+		t.Setenv(name, other)
+		if v := s.verify("--host", "x"); v.Name != "DEPLOY" {
+			t.Errorf("with %s: %s %s", name, v.Name, v.Reason)
+		}
+		os.Unsetenv(name)
+	}
+	s.Git("tag", "-a", "-m", "v1", "v1")
+	write(t, filepath.Join(s.Dir, ".git", "refs", "heads", "tagged"), s.Git("rev-parse", "v1")+"\n")
+	if v := s.verify("--branch", "tagged"); v.Name != "MALFORMED" || !strings.Contains(v.Reason, "leads to a tag") {
+		t.Errorf("a branch that is a tag: %s %s", v.Name, v.Reason)
+	}
+	for _, state := range []string{"", "[]", `{"trusted":{"commit":"x"}}`, `{"ancestors":["x"],"more":1}`} {
+		file := filepath.Join(t.TempDir(), "state")
+		write(t, file, state)
+		if code, out := s.cli("verify", "--repo", s.Dir, "--introduction", intro, "--state", file); code != exitUsage || !strings.Contains(out, file) {
+			t.Errorf("state %q: exit %d %s", state, code, out)
 		}
 	}
 	// One bit in an object on disk.

@@ -57,8 +57,13 @@ func verifyCommand() *command {
 // the commit.
 func (f *verifyFlags) verdict(ctx context.Context, args []string) (v sync.Verdict, err error) {
 	top, err := gitIn(ctx, f.repo, "rev-parse", "--absolute-git-dir")
-	if err != nil {
+	switch {
+	case err != nil && strings.Contains(err.Error(), "dubious ownership"):
+		return v, hint(usageError("%s belongs to another user, so git does not read it", f.repo), "git config --global --add safe.directory DIR")
+	case err != nil && strings.Contains(err.Error(), "not a git repository"):
 		return v, hint(usageError("%s is not a Git repository", f.repo), "pullnode verify --repo DIR")
+	case err != nil:
+		return v, usageErr{fmt.Errorf("%s: %w", f.repo, err)}
 	}
 	if f.trusted != "" && f.state != "" {
 		return v, usageError("--trusted and --state both say what was accepted; give one")
@@ -74,9 +79,18 @@ func (f *verifyFlags) verdict(ctx context.Context, args []string) (v sync.Verdic
 	if err != nil {
 		return v, err
 	}
+	bad := sync.Verdict{Name: sync.Malformed, Tip: sync.ID(tip), Commit: sync.ID(tip), Trusted: p.Introduction.Commit}
+	if kind, err := gitIn(ctx, f.repo, "cat-file", "-t", tip); err == nil && kind != "commit" {
+		bad.Reason, bad.Hint = "the branch "+f.branch+" leads to a "+kind+", not to a commit", "git branch --force "+f.branch+" COMMIT"
+		return bad, nil
+	}
 	if _, err := gitIn(ctx, f.repo, "rev-parse", "--verify", "--quiet", tip+"^{commit}"); err != nil {
-		return sync.Verdict{Name: sync.Malformed, Tip: sync.ID(tip), Commit: sync.ID(tip), Trusted: p.Introduction.Commit,
-			Reason: "the clone has no commit " + tip + ", or a damaged one", Hint: "git fsck"}, nil
+		bad.Reason, bad.Hint = "the clone has no commit "+tip+", or a damaged one", "git fsck"
+		return bad, nil
+	}
+	if shallow, err := gitIn(ctx, f.repo, "rev-parse", "--is-shallow-repository"); err == nil && shallow == "true" {
+		bad.Reason, bad.Hint = "the clone is shallow, so commits are missing that must be judged", "git fetch --unshallow"
+		return bad, nil
 	}
 	c := cloneJudge{ctx: ctx, gitDir: top}
 	switch {
@@ -115,7 +129,7 @@ func (f *verifyFlags) tip(ctx context.Context, args []string) (string, error) {
 		return id, nil
 	}
 	for _, ref := range []string{"refs/heads/", "refs/remotes/origin/"} {
-		if id, err := gitIn(ctx, f.repo, "rev-parse", "--verify", "--quiet", ref+f.branch); err == nil {
+		if id, err := gitIn(ctx, f.repo, "show-ref", "--verify", "--hash", "--", ref+f.branch); err == nil {
 			return id, nil
 		}
 	}

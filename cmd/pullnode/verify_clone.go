@@ -47,6 +47,18 @@ type nodeState struct {
 	Ancestors []sync.ID     `json:"ancestors,omitempty"`
 }
 
+func (n *nodeState) check() (err error) {
+	if n.Trusted == nil {
+		return nil
+	}
+	for _, id := range slices.Concat([]sync.ID{n.Trusted.Commit}, n.Trusted.Parents, n.Ancestors) {
+		if _, err = sync.ParseID(string(id)); err != nil {
+			break
+		}
+	}
+	return err
+}
+
 func (n *nodeState) accept(v sync.Verified) {
 	t := v.Trusted()
 	n.Trusted = &t
@@ -72,7 +84,7 @@ func (c cloneJudge) withState(path, tip string, p sync.Policy) (sync.Verdict, er
 	var n nodeState
 	raw, err := os.ReadFile(path)
 	if err == nil {
-		err = registry.Strict(raw, &n)
+		err = errors.Join(registry.Strict(raw, &n), n.check())
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return sync.Verdict{}, usageErr{fmt.Errorf("state %s: %w", path, err)}

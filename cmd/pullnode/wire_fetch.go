@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"io"
 	"log/slog"
@@ -88,8 +87,8 @@ func streamClone(ctx context.Context, gitDir, tip string, want sync.Want, answer
 	tmp := filepath.Dir(answer)
 	bare := filepath.Join(tmp, "clone")
 	// A clone that borrows the objects, so that any commit can be its branch.
-	if out, err := exec.CommandContext(ctx, "git", "clone", "-q", "--bare", "--shared", gitDir, bare).CombinedOutput(); err != nil {
-		return rep, errors.New(string(out))
+	if _, err := gitIn(ctx, tmp, "clone", "-q", "--bare", "--shared", gitDir, bare); err != nil {
+		return rep, err
 	}
 	if _, err := gitIn(ctx, bare, "update-ref", "refs/heads/pullnode-verify", tip); err != nil {
 		return rep, err
