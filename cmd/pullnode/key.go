@@ -24,9 +24,14 @@ func keyCommands() map[string]*command {
 		"recovery test": recoveryTestCommand(),
 		"recovery use":  recoveryUseCommand(),
 
-		"key seal": keySealCommand(),
-		"key show": keyShowCommand(),
-		"key test": keyTestCommand(),
+		"key approve": keyApproveCommand(),
+		"key enroll":  keyEnrollCommand(),
+		"key new":     keyNewCommand(),
+		"key revoke":  keyRevokeCommand(),
+		"key rotate":  keyRotateCommand(),
+		"key seal":    keySealCommand(),
+		"key show":    keyShowCommand(),
+		"key test":    keyTestCommand(),
 	}
 }
 

@@ -106,6 +106,11 @@ const usage = `pullnode keeps a NixOS machine at the newest commit that you sign
   pullnode key show         what the keys process holds
   pullnode key test         ask every source of the key by itself
   pullnode key seal FILE    put the key into this machine's TPM
+  pullnode key new HOST     make a host's key, and encrypt its secrets for it
+  pullnode key enroll       on a host: ask that its secrets are for its own key
+  pullnode key approve REQ  check that request, and encrypt for it
+  pullnode key rotate HOST  replace a host's key in two steps
+  pullnode key revoke HOST  shut a lost key out; list what it could read
   pullnode keyserver [init|add HOST]
   pullnode recovery init    make a recovery key, as shares of several keepers
   pullnode recovery test|use

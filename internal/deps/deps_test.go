@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"internal/state":             {"internal/durable"},
 	"internal/durable":           {},
 	"internal/sopsconf":          {},
+	"internal/enrol":             {},
 	"internal/registry":          {},
 	"internal/gitrig":            {"sync"},
 	"internal/demo":              {"internal/agent", "internal/lab"},
@@ -37,7 +38,7 @@ var allowed = map[string][]string{
 	"internal/deps":              {},
 	"nix":                        {"internal/config", "keysrc", "nix/units"},
 	"nix/units":                  {},
-	"cmd/pullnode":               {"sync", "sync/fetch", "keysrc", "keysrc/certs", "keysrc/shares", "activate/...", "internal/agent", "internal/config", "internal/install", "internal/durable", "internal/registry", "internal/sopsconf", "internal/state", "nix/units"},
+	"cmd/pullnode":               {"sync", "sync/fetch", "keysrc", "keysrc/certs", "keysrc/shares", "activate/...", "internal/agent", "internal/config", "internal/enrol", "internal/install", "internal/durable", "internal/registry", "internal/sopsconf", "internal/state", "nix/units"},
 }
 
 func list(t *testing.T, args ...string) []string {

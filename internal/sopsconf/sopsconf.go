@@ -171,17 +171,20 @@ func (f *File) Match(path string) (int, bool) {
 // Names are what a recipient is called: its anchors, and the comments behind it.
 func (f *File) Names(recipient string) []string { return f.names[recipient] }
 
-// Resolve gives the recipient of an anchor; a recipient is its own.
+// Resolve gives the only recipient of that name; a recipient is its own.
 func (f *File) Resolve(name string) (recipient string, ok bool) {
 	if isAge(name) {
 		return name, true
 	}
 	for r, names := range f.names {
 		if slices.Contains(names, strings.TrimPrefix(name, "*")) {
-			return r, true
+			if recipient != "" {
+				return "", false
+			}
+			recipient = r
 		}
 	}
-	return "", false
+	return recipient, recipient != ""
 }
 
 // Recipients are all of the file, in its order: of the rules, then the others.
