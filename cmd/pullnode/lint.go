@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"pullnode/activate"
+	"pullnode/internal/sopsconf"
 	"pullnode/sync"
 )
 
@@ -17,6 +19,8 @@ import (
 type fault struct {
 	Part string `json:"part"` // policy, secrets, history or lock
 	What string `json:"what"`
+	// Note says that it is worth knowing, and no fault.
+	Note bool `json:"note,omitempty"`
 }
 
 // lintCommand looks for what is allowed and unwise, and for what must never be in
@@ -53,7 +57,7 @@ func lintCommand() *command {
 			} else {
 				l.print(out)
 			}
-			if err == nil && len(l.found) > 0 {
+			if err == nil && slices.ContainsFunc(l.found, func(f fault) bool { return !f.Note }) {
 				return exitError(exitFailed)
 			}
 			return err
@@ -69,7 +73,11 @@ type linter struct {
 
 func (l *linter) print(out io.Writer) {
 	for _, f := range l.found {
-		fmt.Fprintf(out, "✗ %-8s %s\n", f.Part, safe(f.What))
+		mark := "✗"
+		if f.Note {
+			mark = "·"
+		}
+		fmt.Fprintf(out, "%s %-8s %s\n", mark, f.Part, safe(f.What))
 	}
 	if len(l.found) == 0 {
 		fmt.Fprintf(out, "%s: nothing found\n", short(l.commit))
@@ -77,7 +85,7 @@ func (l *linter) print(out io.Writer) {
 }
 
 func (l *linter) add(part, format string, args ...any) {
-	l.found = append(l.found, fault{part, fmt.Sprintf(format, args...)})
+	l.found = append(l.found, fault{Part: part, What: fmt.Sprintf(format, args...)})
 }
 
 func (l *linter) git(args ...string) (string, error) {
@@ -90,10 +98,7 @@ func (l *linter) run(recovery bool) error {
 	if err != nil {
 		return err
 	}
-	rules, err := secretRules(l.dir)
-	if err != nil {
-		return err
-	}
+	rules, secrets := l.secrets()
 	policy := map[string][]byte{}
 	lock := map[string]string{}
 	for name := range strings.SplitSeq(list, "\x00") {
@@ -113,7 +118,9 @@ func (l *linter) run(recovery bool) error {
 		for _, leak := range leaks(name, []byte(text), rules) {
 			l.add("secrets", "%s", leak)
 		}
+		secrets.see(name, []byte(text))
 	}
+	secrets.run()
 	for _, what := range sync.Lint(policy, recovery) {
 		l.add("policy", "%s", what)
 	}
@@ -121,6 +128,30 @@ func (l *linter) run(recovery bool) error {
 		return err
 	}
 	return l.history()
+}
+
+// secrets reads the commit's .sops.yaml. One that cannot be read is a fault, and then
+// nothing is said about who opens what.
+func (l *linter) secrets() (sopsRules, *secretLint) {
+	s := &secretLint{envs: map[string]string{}, pins: map[string][]string{},
+		add: func(format string, args ...any) { l.add("secrets", format, args...) },
+		note: func(format string, args ...any) {
+			l.add("secrets", format, args...)
+			l.found[len(l.found)-1].Note = true
+		}}
+	text, err := l.git("cat-file", "blob", l.commit+":"+sopsconf.Name)
+	if err != nil {
+		return nil, s // there is none
+	}
+	rules, err := sopsRulesIn([]byte(text))
+	if err != nil {
+		s.add("%v", err)
+		return nil, s
+	}
+	if s.conf, err = sopsconf.Parse([]byte(text)); err != nil {
+		s.add("%s %v", sopsconf.Name, err)
+	}
+	return rules, s
 }
 
 // lock judges flake.lock as a node does, where there is a flake.

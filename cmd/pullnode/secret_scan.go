@@ -49,7 +49,10 @@ func secretRules(top string) (sopsRules, error) {
 	if err != nil {
 		return nil, err
 	}
-	var rules sopsRules
+	return sopsRulesIn(raw)
+}
+
+func sopsRulesIn(raw []byte) (rules sopsRules, err error) {
 	for _, m := range pathRegexRE.FindAllSubmatch(raw, -1) {
 		text := strings.Trim(string(m[1]), `"'`)
 		re, err := regexp.Compile(text)
