@@ -135,7 +135,7 @@ func (j *join) possible(r *secretRepo, recipient string) error {
 	}
 	// Any recipient shows whether the file can be edited and what it would need.
 	try := *r
-	if err := try.take(r.conf.Add(rules, cmp.Or(recipient, probe), j.host)); err != nil {
+	if err := try.take(r.conf.Add(rules, cmp.Or(recipient, nobodysKey), j.host)); err != nil {
 		return err
 	}
 	files, err := try.outdated(rules)
@@ -145,8 +145,8 @@ func (j *join) possible(r *secretRepo, recipient string) error {
 	return needSops(updateCommands(files)...)
 }
 
-// probe is a recipient that nobody has.
-const probe = "age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq"
+// nobodysKey is a recipient that nobody has.
+const nobodysKey = "age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq"
 
 // outside gives the path of a private key, which is never in the repository.
 func outside(top, place, name string) (string, error) {
