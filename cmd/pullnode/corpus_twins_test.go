@@ -23,7 +23,12 @@ func reArmor(t *testing.T, armored string, f func([]byte) []byte) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	enc := base64.StdEncoding.EncodeToString(f(raw))
+	return armorLines(f(raw))
+}
+
+// armorLines puts an SSH signature into its armor as ssh-keygen does.
+func armorLines(blob []byte) string {
+	enc := base64.StdEncoding.EncodeToString(blob)
 	var b strings.Builder
 	for len(enc) > 70 {
 		b.WriteString(enc[:70] + "\n")
