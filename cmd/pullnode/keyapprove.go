@@ -45,9 +45,6 @@ func keyApproveCommand() *command {
 			if err != nil {
 				return err
 			}
-			if err := j.fresh(r, q.Recipient); err != nil {
-				return err
-			}
 			if fingerprint == "" {
 				fmt.Fprintf(out, "\nDoes ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub say the same on %s?\nType yes, or the fingerprint as it stands there: ", q.Host)
 				if args[0] == "-" {
@@ -62,6 +59,10 @@ func keyApproveCommand() *command {
 			}
 			if fingerprint != q.Fingerprint {
 				return hint(fmt.Errorf("the request was signed by %s, not by %.60q: nothing was done", q.Fingerprint, fingerprint), "if the second is the host's, somebody else made this request")
+			}
+			// After the fingerprint, so that the recipient can be trusted in what it hints at.
+			if err := j.fresh(r, q.Recipient); err != nil {
+				return err
 			}
 			if err := j.do(r, rules, q.Recipient); err != nil {
 				return err

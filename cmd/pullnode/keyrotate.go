@@ -44,7 +44,11 @@ func keyRotateCommand() *command {
 			if err := checkKind(kind, args[0]); fresh && err != nil {
 				return err
 			}
-			r, err := openSecretRepo(ctx, repo, out)
+			said := out
+			if fresh && place == "-" {
+				said = os.Stderr // the key is alone on the standard output
+			}
+			r, err := openSecretRepo(ctx, repo, said)
 			if err != nil {
 				return err
 			}
@@ -60,6 +64,9 @@ func keyRotateCommand() *command {
 				return hint(fmt.Errorf(".sops.yaml names no key after %s", host), "say which is its old one: --from RECIPIENT", "or name it: an anchor &"+strings.ReplaceAll(host, "-", "_")+", or a comment # "+host+" behind it")
 			}
 			if finish {
+				if n := len(keys); n > 1 && from == "" && to == "" && r.keyNumber(keys[n-1]) == r.keyNumber(keys[n-2]) {
+					return hint(fmt.Errorf("%s has %d keys, and no name says which is the new one", host, n), "say it: --to RECIPIENT; it has "+strings.Join(keys, ", "))
+				}
 				if to != "" {
 					keys = append(slices.DeleteFunc(keys, func(a string) bool { return a == to }), to)
 				}

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"pullnode/internal/durable"
@@ -144,28 +144,44 @@ func (r *secretRepo) outdated(rules []int) (names []string, err error) {
 // rulesOf are the rules that a host's own files are encrypted by. A rule that other
 // hosts' files share is an error unless shared says that this is wanted.
 func (r *secretRepo) rulesOf(host string, shared bool) (rules []int, err error) {
-	metas, _, err := keysrc.Files(os.DirFS(r.top), host, nil)
-	if err != nil {
-		return nil, err
-	}
-	names := []string{secretsOf(host)}
-	for _, m := range metas {
-		names = append(names, m.Name)
-	}
-	for _, n := range names {
+	for _, n := range r.filesOf(host) {
 		i, ok := r.conf.Match(n)
 		if !ok || slices.Contains(rules, i) {
 			continue
 		}
-		for _, other := range r.host {
-			if j, ok := r.conf.Match(secretsOf(other)); ok && j == i && other != host && !shared {
-				return nil, hint(fmt.Errorf("%s line %d: the rule for %s is that of %s too, whose secrets %s would open", sopsconf.Name, r.conf.Rules[i].Line, n, secretsOf(other), host),
-					"write a rule of its own above it, or say --shared")
-			}
+		if other := r.shares(i, host); other != "" && !shared {
+			return nil, hint(fmt.Errorf("%s line %d: the rule for %s is that of %s too, which %s would open", sopsconf.Name, r.conf.Rules[i].Line, n, other, host),
+				"write a rule of its own above it, or say --shared")
 		}
 		rules = append(rules, i)
 	}
 	return rules, nil
+}
+
+// shares gives a file of another host that a rule is for.
+func (r *secretRepo) shares(rule int, host string) string {
+	for _, other := range r.host {
+		for _, n := range r.filesOf(other) {
+			if i, ok := r.conf.Match(n); ok && i == rule && other != host {
+				return n
+			}
+		}
+	}
+	return ""
+}
+
+// filesOf are the files that are a host's by their place, and the one that it may yet
+// have.
+func (r *secretRepo) filesOf(host string) []string {
+	names := []string{secretsOf(host)}
+	metas, _, err := keysrc.Files(os.DirFS(r.top), host, nil)
+	if err != nil {
+		return names // a name that is no host's
+	}
+	for _, m := range metas {
+		names = append(names, m.Name)
+	}
+	return names
 }
 
 func secretsOf(host string) string { return "hosts/" + host + "/secrets.yaml" }
@@ -187,59 +203,18 @@ func (r *secretRepo) keysOf(host string) (all []string) {
 			all = append(all, a)
 		}
 	}
-	age := func(recipient string) int {
-		for _, n := range r.conf.Names(recipient) {
-			if _, number, ok := strings.Cut(strings.ReplaceAll(n, "-", "_"), "_key"); ok {
-				k := 0
-				fmt.Sscan(number, &k)
+	slices.SortStableFunc(all, func(a, b string) int { return r.keyNumber(a) - r.keyNumber(b) })
+	return all
+}
+
+// keyNumber is 2 for what is named web01_key2, and 1 without a number.
+func (r *secretRepo) keyNumber(recipient string) int {
+	for _, n := range r.conf.Names(recipient) {
+		if _, number, ok := strings.Cut(strings.ReplaceAll(n, "-", "_"), "_key"); ok {
+			if k, err := strconv.Atoi(number); err == nil {
 				return k
 			}
 		}
-		return 1
 	}
-	slices.SortStableFunc(all, func(a, b string) int { return age(a) - age(b) })
-	return all
-}
-
-// sops runs the sops CLI on one file of the clone. The key that opens the file is
-// whatever sops finds in its environment.
-func (r *secretRepo) sops(name string, args ...string) error {
-	program, err := exec.LookPath("sops")
-	if err != nil {
-		return err
-	}
-	cmd := exec.CommandContext(r.ctx, program, append(args, filepath.Join(r.top, name))...)
-	cmd.Dir, cmd.Stdin = r.top, os.Stdin
-	if said, err := cmd.CombinedOutput(); err != nil {
-		lines := strings.Split(strings.TrimSpace(string(said)), "\n")
-		return hint(fmt.Errorf("sops %s %s: %w\n%s", args[0], name, err, safe(strings.Join(lines[max(0, len(lines)-6):], " / "))),
-			"sops needs a key that opens it, such as SOPS_AGE_KEY_FILE=…; then run the same command again, it goes on where it was")
-	}
-	return nil
-}
-
-// needSops says what to do by hand when sops is missing; nothing has been done.
-func needSops(commands ...string) error {
-	if _, err := exec.LookPath("sops"); err == nil || len(commands) == 0 {
-		return nil
-	}
-	return hint(errors.New("sops is missing, and nothing was changed"), append([]string{"nix shell nixpkgs#sops; by hand, after the change of .sops.yaml:"}, commands...)...)
-}
-
-// update brings files to their rules.
-func (r *secretRepo) update(files []string) error {
-	for _, name := range files {
-		if err := r.sops(name, "updatekeys", "-y"); err != nil {
-			return err
-		}
-		fmt.Fprintf(r.out, "updated  %s\n", name)
-	}
-	return nil
-}
-
-func updateCommands(files []string) (all []string) {
-	for _, f := range files {
-		all = append(all, "sops updatekeys -y "+f)
-	}
-	return all
+	return 1
 }

@@ -105,6 +105,7 @@ func (f *File) AddRule(pathRegex string, recipients []string) ([]byte, error) {
 		}
 	}
 	var words []string
+	named := true
 	for _, r := range recipients {
 		if !plainRE.MatchString(r) {
 			return nil, fmt.Errorf("%.40q is no recipient", r)
@@ -115,10 +116,20 @@ func (f *File) AddRule(pathRegex string, recipients []string) ([]byte, error) {
 				break
 			}
 		}
+		named = named && r[0] == '*'
 		words = append(words, r)
 	}
 	nl := f.newline()
-	text := "  - path_regex: " + pathRegex + nl + "    key_groups:" + nl + "      - age: [" + strings.Join(words, ", ") + "]" + nl
+	text := "  - path_regex: " + pathRegex + nl + "    key_groups:" + nl + "      - age:"
+	if named {
+		text += " [" + strings.Join(words, ", ") + "]" + nl
+	} else {
+		// One a line, as a comment behind each can say whose it is.
+		text += nl
+		for _, w := range words {
+			text += "          - " + w + nl
+		}
+	}
 	rules := follow(field(f.root, "creation_rules"))
 	var all []splice
 	switch end := len(f.raw); {
