@@ -190,9 +190,9 @@ func TestBootOrderOfSecrets(t *testing.T) {
 	if a := early.Services["pullnode-await-key"]; len(a.After)+len(a.Wants) != 0 {
 		t.Errorf("early: the question waits for %q", a.After)
 	}
-	has("block-boot: before", late.Targets["pullnode-secrets"].Before, "multi-user.target")
-	if b := early.Targets["pullnode-secrets"].Before; len(b) != 0 {
-		t.Errorf("degraded: the target is before %q", b)
+	has("block-boot: before", await.Before, "multi-user.target")
+	if b := early.Services["pullnode-await-key"].Before; len(b) != 0 {
+		t.Errorf("degraded: the question is before %q", b)
 	}
 	for what, list := range map[string][]string{"requires": early.Services["web"].Requires, "after": early.Services["web"].After, "wanted by": early.Services["web"].WantedBy} {
 		has("a service that needs secrets: "+what, list, "pullnode-secrets.target")

@@ -153,14 +153,16 @@ in
 
     systemd.services.pullnode-handoff = keyCredentials;
 
-    systemd.services.pullnode-await-key = lib.mkIf (lateUnits != [ ]) {
+    # The question itself holds up the boot: the target fails as soon as one unit that
+    # installs secrets does.
+    systemd.services.pullnode-await-key = lib.mkIf (sources != [ ]) {
       wants = lateUnits;
       after = lateUnits;
+      before = lib.optional (settings.keys.onMissing == "block-boot") "multi-user.target";
     };
 
     systemd.targets.pullnode-secrets = lib.mkIf (sources != [ ]) {
       wantedBy = [ "multi-user.target" ];
-      before = lib.optional (settings.keys.onMissing == "block-boot") "multi-user.target";
     };
 
     systemd.sockets.pullnode-keyfetch = lib.mkIf (hasSource "git") { wantedBy = [ "sockets.target" ]; };

@@ -60,7 +60,7 @@ let
     system.switch.enable = lib.mkDefault true;
     system.autoUpgrade.enable = lib.mkDefault false;
   };
-  inherit (import ./options-around.nix { inherit lib; }) nixos sops installs;
+  inherit (import ./options-around.nix { inherit lib; real = nixpkgs != null; }) nixos sops installs;
 
   evaluate =
     modules:

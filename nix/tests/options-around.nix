@@ -1,6 +1,6 @@
 # The options around the module, for module.nix: those of NixOS and of sops-nix that
 # it may touch.
-{ lib }:
+{ lib, real }:
 let
   any = lib.mkOption {
     type = lib.types.anything;
@@ -16,6 +16,33 @@ let
     inherit type default;
     description = "As in sops-nix.";
   };
+  # On nixpkgs' library lists of two modules are joined only where a type says so.
+  lists = lib.mkOption {
+    type = lib.types.listOf lib.types.str;
+    default = [ ];
+    description = "Units.";
+  };
+  units =
+    if !real then
+      any
+    else
+      lib.mkOption {
+        type = lib.types.attrsOf (
+          lib.types.submodule {
+            freeformType = lib.types.attrsOf lib.types.anything;
+            options = {
+              wants = lists;
+              requires = lists;
+              after = lists;
+              before = lists;
+              wantedBy = lists;
+              requiredBy = lists;
+            };
+          }
+        );
+        default = { };
+        description = "Units.";
+      };
 in
 {
   nixos.options = {
@@ -27,9 +54,9 @@ in
     nix = any;
     systemd.package = any;
     systemd.packages = list;
-    systemd.services = any;
-    systemd.sockets = any;
-    systemd.targets = any;
+    systemd.services = units;
+    systemd.sockets = units;
+    systemd.targets = units;
     system = any;
   };
 
