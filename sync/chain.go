@@ -121,17 +121,12 @@ func (c *chain) vouch(ids []ID) {
 	if len(ids) == 0 || len(c.debts) == 0 {
 		return
 	}
-	for stack := ids; len(stack) > 0; {
-		id := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		m, ok := c.s.commits[id]
+	c.s.walk(ids, func(id ID, _ *Commit) bool {
 		// Only what was judged by now: a commit cannot vouch for a later one.
-		if !ok || c.vouched[id] || !c.known[id] || id == c.base.ID || c.inT(id) {
-			continue
-		}
-		c.vouched[id] = true
-		stack = append(stack, m.Parents...)
-	}
+		below := c.known[id] && !c.vouched[id] && id != c.base.ID && !c.inT(id)
+		c.vouched[id] = c.vouched[id] || below
+		return below
+	})
 	c.debts = slices.DeleteFunc(c.debts, func(d debt) bool { return c.vouched[d.ID] })
 }
 
@@ -237,23 +232,14 @@ func (c *chain) end(line []*Commit) (Verified, error) {
 
 // newBelow gives the commits reachable from heads that are new here, parents
 // before children.
-func (c *chain) newBelow(heads []ID) []*Commit {
-	want := map[ID]bool{}
-	stack := append([]ID(nil), heads...)
-	for len(stack) > 0 {
-		id := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		m, ok := c.s.commits[id]
-		if !ok || want[id] || c.known[id] || c.inT(id) {
-			continue
+func (c *chain) newBelow(heads []ID) (out []*Commit) {
+	c.s.walk(heads, func(id ID, m *Commit) bool {
+		isNew := m != nil && !c.known[id] && !c.inT(id)
+		if isNew {
+			out = append(out, m)
 		}
-		want[id] = true
-		stack = append(stack, m.Parents...)
-	}
-	out := make([]*Commit, 0, len(want))
-	for id := range want {
-		out = append(out, c.s.commits[id])
-	}
+		return isNew
+	})
 	slices.SortFunc(out, func(a, b *Commit) int { return c.at[a.ID] - c.at[b.ID] })
 	return out
 }

@@ -14,6 +14,18 @@ var forgeKeys = map[string]string{
 	"openpgp4fpr:968479A1AFF927E37D1A566BB5690EEEBB952194": "GitHub",
 }
 
+// isForgeKey takes a fingerprint, or the words that stand for a signature with no
+// more than a key id.
+func isForgeKey(fingerprint string) bool {
+	id, short := strings.CutPrefix(fingerprint, pgpKeyID)
+	for fp := range forgeKeys {
+		if fp == fingerprint || short && strings.HasSuffix(fp, id) {
+			return true
+		}
+	}
+	return false
+}
+
 var botName = regexp.MustCompile(`(?i)(^|[-_.@])(bots?|ci|updater|renovate|dependabot|actions)([-_.@]|$)`)
 
 // Lint says what is wrong with a policy beyond what makes it no policy: who could

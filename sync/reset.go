@@ -112,24 +112,20 @@ func (j *judge) anchored(tip *Commit) error {
 	if new(at.ID) && (len(at.Parents) == 0 || !known(at.Parents[0])) {
 		return j.refuse(Fork, tip, "only the introduction's own history can be reset to", "%s has no history in common with %s", tip.ID.Short(), j.root().Short())
 	}
-	seen := map[ID]bool{}
-	for stack := []ID{tip.ID}; len(stack) > 0; {
-		id := stack[len(stack)-1]
-		stack = stack[:len(stack)-1]
-		if seen[id] || !new(id) {
-			continue
+	var err error
+	j.s.walk([]ID{tip.ID}, func(id ID, c *Commit) bool {
+		if err != nil || !new(id) {
+			return false
 		}
-		seen[id] = true
-		c := j.s.commits[id]
 		if len(c.Parents) == 0 {
-			return j.refuse(Fork, c, "rebase that work onto the branch instead of merging it", "%s has no history in common with the branch", c.ID.Short())
+			err = j.refuse(Fork, c, "rebase that work onto the branch instead of merging it", "%s has no history in common with the branch", c.ID.Short())
 		}
 		for _, p := range c.Parents {
 			if !new(p) && !known(p) {
-				return j.refuse(Malformed, c, "", "parent %s of %s is missing from the answer", p.Short(), c.ID.Short())
+				err = j.refuse(Malformed, c, "", "parent %s of %s is missing from the answer", p.Short(), c.ID.Short())
 			}
 		}
-		stack = append(stack, c.Parents...)
-	}
-	return nil
+		return true
+	})
+	return err
 }

@@ -27,6 +27,7 @@ type pgpFormat struct{}
 
 const (
 	pgpPrefix = "openpgp4fpr:"
+	pgpKeyID  = "openpgp key " // of a signature that names no more of its key
 	pgpBegin  = "-----BEGIN PGP SIGNATURE-----\n"
 	pgpEnd    = "-----END PGP SIGNATURE-----\n"
 )
@@ -123,7 +124,7 @@ func (pgpFormat) Verify(payload []byte, armored string, keys *Signers) (Signatur
 	}
 	made := pgpFingerprint(sig.IssuerFingerprint)
 	if len(sig.IssuerFingerprint) == 0 && sig.IssuerKeyId != nil {
-		return Signature{Fingerprint: fmt.Sprintf("openpgp key %016X", *sig.IssuerKeyId)}, errNoKey // an id is no proof
+		return Signature{Fingerprint: fmt.Sprintf(pgpKeyID+"%016X", *sig.IssuerKeyId)}, errNoKey // an id is no proof
 	}
 	if keys == nil {
 		return Signature{Fingerprint: made}, errNoKey

@@ -24,7 +24,7 @@ func (j *judge) signature(c *Commit, keys *Signers) (Signature, error) {
 	s, err := j.check(c, keys)
 	switch {
 	case errors.Is(err, errUnsigned):
-		return s, j.refuse(Unsigned, c, vouchHint(c, "sign it: git commit --amend --no-edit -S && git push --force-with-lease"),
+		return s, j.refuse(Unsigned, c, vouchHint(c, "", "sign it: git commit --amend --no-edit -S && git push --force-with-lease"),
 			"commit %s (%q) by %s is not signed", c.ID.Short(), c.Subject(), c.Author)
 	case errors.Is(err, errNoKey):
 		return s, j.unknown(c, s.Fingerprint, keys)
@@ -66,16 +66,17 @@ func (j *judge) owner(c *Commit, signers *Signers) (string, bool) {
 	return signers.Who(sig.Fingerprint)
 }
 
-// vouchHint is what to do about a commit that a forge made itself.
-func vouchHint(c *Commit, otherwise string) string {
-	if c.byForge() {
+// vouchHint is what to do about a commit that a forge made itself, as it says or
+// as the key says that it claims; neither proves it.
+func vouchHint(c *Commit, fingerprint, otherwise string) string {
+	if c.byForge() || isForgeKey(fingerprint) {
 		return "vouch for what the forge merged: pullnode endorse main --onto deploy --push"
 	}
 	return otherwise
 }
 
 func (j *judge) unknown(c *Commit, fingerprint string, keys *Signers) error {
-	return j.refuse(UnknownKey, c, vouchHint(c, "trusted: "+strings.Join(keys.List(), ", ")),
+	return j.refuse(UnknownKey, c, vouchHint(c, fingerprint, "trusted: "+strings.Join(keys.List(), ", ")),
 		"commit %s (%q) is signed by %s, which this node does not trust", c.ID.Short(), c.Subject(), fingerprint)
 }
 

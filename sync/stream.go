@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -89,6 +90,22 @@ func (s *Stream) tree(id ID) ([]entry, error) {
 		return nil, err
 	}
 	return parseTree(b)
+}
+
+// walk shows f what is reachable from heads, each id once, with nil where the
+// stream has no such commit. It goes on to the parents where f answers true.
+func (s *Stream) walk(heads []ID, f func(ID, *Commit) bool) {
+	seen := map[ID]bool{}
+	for stack := slices.Clone(heads); len(stack) > 0; {
+		id := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if c := s.commits[id]; !seen[id] {
+			seen[id] = true
+			if f(id, c) && c != nil {
+				stack = append(stack, c.Parents...)
+			}
+		}
+	}
 }
 
 // reader pulls records in the one order that is legal.

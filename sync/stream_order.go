@@ -95,23 +95,18 @@ func (r *reader) trusted(c *Commit, want Want) error {
 	}
 	r.hasT = true
 	if want.Ancestry {
-		seen := map[ID]bool{}
-		stack := append([]ID(nil), c.Parents...)
-		for len(stack) > 0 {
-			id := stack[len(stack)-1]
-			stack = stack[:len(stack)-1]
-			if seen[id] {
-				continue
+		n, missing := 0, ID("")
+		r.walk(c.Parents, func(id ID, p *Commit) bool {
+			if n++; p == nil {
+				missing = id
 			}
-			seen[id] = true
-			p, ok := r.commits[id]
-			if !ok {
-				return malformed("ancestor %s of the trusted commit is missing", id.Short())
-			}
-			stack = append(stack, p.Parents...)
-		}
-		if len(seen) != len(r.origin) {
-			return malformed("%d commits that are no ancestors of the trusted commit", len(r.origin)-len(seen))
+			return missing == ""
+		})
+		switch {
+		case missing != "":
+			return malformed("ancestor %s of the trusted commit is missing", missing.Short())
+		case n != len(r.origin):
+			return malformed("%d commits that are no ancestors of the trusted commit", len(r.origin)-n)
 		}
 	}
 	return r.policyOf(c)
