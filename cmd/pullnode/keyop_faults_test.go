@@ -1,8 +1,10 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -97,4 +99,17 @@ func TestKeyCommandsGoOn(t *testing.T) {
 			t.Errorf("%v: not completed", c.args)
 		}
 	}
+}
+
+func TestKeyHelpGolden(t *testing.T) {
+	got := ""
+	for _, name := range slices.Sorted(maps.Keys(keyCommands())) {
+		if verb, ok := strings.CutPrefix(name, "key "); ok {
+			got += typed("key", verb, "--help") + "\n"
+			if !strings.Contains(usage, "pullnode "+name) {
+				t.Errorf("help does not name %s", name)
+			}
+		}
+	}
+	golden(t, "key/help", strings.TrimSuffix(got, "\n"))
 }

@@ -20,7 +20,7 @@ func keyRotateCommand() *command {
 		short: "replace a host's key without a moment in which it opens nothing",
 		flags: func(fs *flag.FlagSet) {
 			fs.StringVar(&repo, "repo", ".", "the configuration repository")
-			fs.StringVar(&to, "to", "", "the new recipient, which the host has the key of")
+			fs.StringVar(&to, "to", "", "the new recipient, which the host has the key of; with --finish, where no name says which is the new one")
 			fs.BoolVar(&fresh, "new", false, "make the new key here")
 			fs.StringVar(&place, "out", "", "with --new: where the private key is put, as of key new")
 			fs.StringVar(&kind, "for", "file", "with --new: the source that the host will have it from")

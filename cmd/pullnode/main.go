@@ -176,7 +176,7 @@ func (c *command) call(ctx context.Context, name string, args []string, out io.W
 	for {
 		if err := fs.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
-				fmt.Fprintf(out, "usage: pullnode %s %s\n%s\n", name, c.args, c.short)
+				fmt.Fprintf(out, "usage: pullnode %s\n%s\n", strings.TrimSpace(name+" "+c.args), c.short)
 				fs.SetOutput(out)
 				fs.PrintDefaults()
 				return nil

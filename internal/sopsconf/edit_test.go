@@ -167,3 +167,25 @@ func TestEditsRefused(t *testing.T) {
 		}
 	}
 }
+
+// What the edit would do elsewhere is seen by reading it again.
+func TestEditsReadAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		in, say string
+		edit    func(*sopsconf.File) ([]byte, error)
+	}{
+		"an alias outside of the rules": {"keys:\n  - &web01 age1web01\ncreation_rules:\n  - age: [*web01, age1alice]\nnote: *web01\n", "unknown anchor",
+			func(f *sopsconf.File) ([]byte, error) { return f.Remove("age1web01") }},
+		"a text that is part of another list": {"x: &x age1alice\ncreation_rules:\n  - path_regex: a\n    age: *x\n  - age: [*x, age1bob]\n", "would have other recipients",
+			func(f *sopsconf.File) ([]byte, error) { return f.Add([]int{0}, "age1new", "web02") }},
+		"an anchor that stands for more": {"keys:\n  - &both age1alice,age1web01\ncreation_rules:\n  - path_regex: a\n    age: [*both, age1bob]\n", "is not edited here",
+			func(f *sopsconf.File) ([]byte, error) { return f.Remove("age1web01") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := c.edit(parse(t, c.in))
+			if err == nil || !strings.Contains(err.Error(), c.say) {
+				t.Errorf("%v\n%s", err, got)
+			}
+		})
+	}
+}
