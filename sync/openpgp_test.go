@@ -11,7 +11,7 @@ import (
 
 // gpg makes a key with GnuPG in a home of its own, and gives its fingerprint and
 // certificate.
-func gpg(t *testing.T, r *gitrig.Repo, name, kind string) (fingerprint, certificate string) {
+func gpg(t *testing.T, r *gitrig.Repo, name, kind, usage string) (fingerprint, certificate string) {
 	t.Helper()
 	if _, err := exec.LookPath("gpg"); err != nil {
 		t.Fatal("gpg is missing (Debian package gpg)")
@@ -26,7 +26,7 @@ func gpg(t *testing.T, r *gitrig.Repo, name, kind string) (fingerprint, certific
 		return string(out)
 	}
 	t.Cleanup(func() { exec.Command("gpgconf", "--homedir", r.Keys, "--kill", "all").Run() })
-	run("--quick-gen-key", name, kind, "sign", "1d")
+	run("--quick-gen-key", name, kind, usage, "1d")
 	for _, l := range strings.Split(run("--with-colons", "--list-keys", name), "\n") {
 		if f := strings.Split(l, ":"); f[0] == "fpr" {
 			return f[9], run("--armor", "--export", name)
@@ -39,12 +39,17 @@ func gpg(t *testing.T, r *gitrig.Repo, name, kind string) (fingerprint, certific
 func TestOpenPGP(t *testing.T) {
 	r, n := start(t)
 	n.accept(r.Head())
-	fp, cert := gpg(t, r, "gina", "ed25519")
-	rsa, rsaCert := gpg(t, r, "rob", "rsa3072")
-	_, _ = gpg(t, r, "mallory", "ed25519")
+	fp, cert := gpg(t, r, "gina", "ed25519", "sign")
+	rsa, rsaCert := gpg(t, r, "rob", "rsa3072", "sign")
+	_, _ = gpg(t, r, "mallory", "ed25519", "sign")
 	signers := r.Signer("alice") + "\ngina openpgp4fpr:" + fp + "\nrob openpgp4fpr:" + strings.ToLower(rsa) + "\n"
 	r.Write(sync.SignersPath, signers)
 	n.refuse(r.Commit("alice", "without certificates"), sync.PolicyBad, "certificate of")
+	r.Git("reset", "-q", "--hard", "HEAD~1")
+	certifies, certifiesCert := gpg(t, r, "carl", "ed25519", "cert")
+	r.Write(sync.SignersPath, r.Signer("alice")+"\ncarl openpgp4fpr:"+certifies+"\n")
+	r.Write(sync.KeysDir+"/carl.asc", certifiesCert)
+	n.refuse(r.Commit("alice", "a key that may certify only"), sync.PolicyBad, "no key that may sign")
 	r.Git("reset", "-q", "--hard", "HEAD~1")
 	r.Write(sync.SignersPath, signers)
 	r.Write(sync.KeysDir+"/gina.asc", cert)

@@ -89,7 +89,9 @@ func newCert(e *openpgp.Entity) (*cert, error) {
 			c.keys[pgpFingerprint(k.Fingerprint)] = k
 		}
 	}
-	add(e.PrimaryKey)
+	if self, _ := e.PrimarySelfSignature(); self == nil || !self.FlagsValid || self.FlagSign {
+		add(e.PrimaryKey)
+	}
 	for _, sub := range e.Subkeys {
 		// The library has checked the binding, both ways for a key that signs.
 		if len(sub.Revocations) == 0 && sub.Sig != nil && sub.Sig.FlagsValid && sub.Sig.FlagSign {
@@ -97,7 +99,7 @@ func newCert(e *openpgp.Entity) (*cert, error) {
 		}
 	}
 	if len(c.keys) == 0 {
-		return nil, fmt.Errorf("the certificate %s has no key that is accepted (ed25519, or rsa with %d bits)", pgpFingerprint(e.PrimaryKey.Fingerprint), minRSA)
+		return nil, fmt.Errorf("the certificate %s has no key that may sign and is accepted (ed25519, or rsa with %d bits)", pgpFingerprint(e.PrimaryKey.Fingerprint), minRSA)
 	}
 	return c, nil
 }
