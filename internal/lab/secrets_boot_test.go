@@ -58,7 +58,7 @@ func fromServer(n *secretHost) {
 	n.use(n.keysOf(n.id.Recipient().String(), n.server.source(n.keyNode)), nil)
 	n.boot()
 	n.missing("no key: server:" + n.server.addr)
-	n.sh("systemctl is-active -q pullnode-keys.service && systemctl is-active -q ssh.service || systemctl is-enabled -q pullnode-keys.socket")
+	n.sh("systemctl is-active pullnode.service pullnode-keys.service")
 	n.server.on()
 	n.here()
 	if sops, online := n.at("sops-install-secrets.service"), n.at("network-online.target"); sops < online {
