@@ -57,6 +57,40 @@ func TestKeyEnrollAndApprove(t *testing.T) {
 	o.golden("key/enroll", dir, "DIR", ssh, "SSHKEY", fingerprint, "SHA256:FINGERPRINT")
 }
 
+// A host that was installed anew gets its new key beside the old one, and what to call
+// is said only when the fingerprint was right.
+func TestKeyApproveAnew(t *testing.T) {
+	o := newKeyOps(t)
+	ssh, fingerprint := sshKey(t)
+	text := typed("key", "enroll", "--host", "web01", "--config", filepath.Join(t.TempDir(), "none"), "--source", "ssh-host-key:"+ssh, "--ssh-key", ssh)
+	r, err := enrol.Parse(text)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	was, rotate := o.read(".sops.yaml"), "pullnode key rotate web01 --to "+r.Recipient
+	approve := func(more ...string) string {
+		t.Helper()
+		feed(t, text)
+		return o.call(exitFailed, append([]string{"key", "approve", "-"}, more...)...)
+	}
+	if said := approve("--fingerprint", "SHA256:another"); strings.Contains(said, rotate) {
+		t.Error(said)
+	}
+	if said := approve(); !strings.Contains(said, "nobody can be asked") {
+		t.Error(said)
+	}
+	if said := approve("--fingerprint", fingerprint); !strings.Contains(said, "web01 has a key already") || !strings.Contains(said, rotate) {
+		t.Error(said)
+	}
+	if o.read(".sops.yaml") != was {
+		t.Error("something was changed")
+	}
+	o.call(exitOK, "key", "rotate", "web01", "--to", r.Recipient)
+	if !strings.Contains(o.read("hosts/web01/secrets.yaml"), r.Recipient) {
+		t.Error("the file is not for the new key")
+	}
+}
+
 // The request that a host prints is one whatever stands around it, for each source
 // whose key the host has itself.
 func TestKeyEnrollSources(t *testing.T) {
