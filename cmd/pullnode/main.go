@@ -80,6 +80,7 @@ func commands() map[string]*command {
 		"lint":          lintCommand(),
 		"install":       installCommand(),
 		"image":         imageCommand(),
+		"push":          pushCommand(),
 		"new-host":      newHostCommand(),
 		"decide":        decideCommand(),
 		"fetch-child":   fetchChildCommand(),
@@ -119,6 +120,7 @@ const usage = `pullnode keeps a NixOS machine at the newest commit that you sign
   pullnode check-config F   check a settings file
   pullnode install HOST     on the installer image: put HOST on its disks
   pullnode install HOST --target root@ADDRESS   over SSH, by nixos-anywhere
+  pullnode push HOST        by deploy-rs, for the day when pulling is broken
   pullnode image HOST       build an installer or a machine's image
   pullnode version
 

@@ -21,6 +21,7 @@ const configPath = "/etc/pullnode/pullnode.json"
 // unitCommands are the verbs that only units call; nobody types them.
 func unitCommands() map[string]*command {
 	return map[string]*command{
+		"pushed": pushedCommand(),
 		"dirs": {run: func(context.Context, []string, io.Writer) error {
 			for _, d := range ownDirs {
 				if err := os.MkdirAll(d.path, d.mode); err != nil {

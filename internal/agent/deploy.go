@@ -148,9 +148,11 @@ func (a *Agent) record(o activate.Outcome) error {
 	err := a.finish(e, func(s *state.State) {
 		switch o.Name {
 		case activate.Kept:
+			s.Hold = a.stays(*at, s.Deployed.Toplevel, o.Generation)
 			s.Deployed = state.Deployed{Commit: at.Commit, Digest: at.Digest, Toplevel: at.Candidate, Generation: o.Generation, When: a.Now().UTC()}
-			a.origin(s, at.Candidate, at.Commit, at.Digest)
-			s.Hold = nil
+			if at.Commit != "" {
+				a.origin(s, at.Candidate, at.Commit, at.Digest)
+			}
 			delete(s.Inconclusive, at.Candidate)
 		case activate.Reverted, activate.Stuck:
 			a.quarantine(s, at.Candidate, o.Why, at.Commit)
@@ -218,11 +220,19 @@ func (a *Agent) again() {
 func (a *Agent) unchanged(out activate.StorePath) error {
 	s := a.Store.State()
 	c := a.pending.verified.Commit()
-	if s.Deployed.Commit == string(c.ID) {
+	// The branch means what runs: nothing is held back any more.
+	free := s.Hold != nil && s.Hold.Toplevel != string(out)
+	if s.Deployed.Commit == string(c.ID) && s.Deployed.Toplevel == string(out) {
 		a.pending = nil
-		return nil
+		if !free {
+			return nil
+		}
+		return a.Store.Update(func(s *state.State) error { s.Hold = nil; return nil })
 	}
 	return a.finish(state.Entry{Result: state.ResultUnchanged, Toplevel: string(out), Generation: s.Deployed.Generation}, func(s *state.State) {
+		if free {
+			s.Hold = nil
+		}
 		s.Deployed.Commit, s.Deployed.Digest, s.Deployed.Toplevel, s.Deployed.When = string(c.ID), string(c.Digest), string(out), a.Now().UTC()
 		a.origin(s, string(out), string(c.ID), string(c.Digest))
 	})

@@ -21,6 +21,10 @@ type Health struct {
 	// AllowRestarts is how often systemd may restart a unit during a try.
 	AllowRestarts map[string]uint32
 	Lifeline      *health.Lifeline
+
+	// pushed says that the next try is of a system that root brought: then a lifeline
+	// that is cut already proves nothing.
+	pushed bool
 }
 
 // Baseline asks the running system before the switch.
@@ -35,6 +39,11 @@ func (h *Health) Baseline(ctx context.Context) (json.RawMessage, error) {
 	if b.Baseline, err = health.TakeBaseline(ctx, h.Systemd, nil, h.Checks, h.Ask); err != nil {
 		return nil, err
 	}
+	if h.pushed && h.Lifeline != nil {
+		once := *h.Lifeline
+		once.Window = 0
+		b.Cut = once.Run(ctx) != nil
+	}
 	return b.encode()
 }
 
@@ -45,6 +54,9 @@ func (h *Health) Judge(ctx context.Context, raw json.RawMessage) activate.Judgem
 		return activate.Judgement{Inconclusive: true, Why: fmt.Sprintf("the baseline in the journal is damaged: %v", err)}
 	}
 	j := health.Judge{Timing: h.Timing, Checks: h.Checks, Baseline: b.Baseline, Systemd: h.Systemd, Ask: h.Ask, Lifeline: h.Lifeline}
+	if b.Cut {
+		j.Lifeline = nil
+	}
 	if err := h.watch(ctx, &b, &j); err != nil {
 		return activate.Judgement{Inconclusive: true, Why: err.Error()}
 	}

@@ -18,11 +18,13 @@ import (
 
 // Request is what root's command line asks of the agent, as a small file.
 type Request struct {
-	Verb   string        `json:"verb"`             // sync, retry, suspend, resume, rollback, trust
-	Commit string        `json:"commit,omitempty"` // retry: only this one; trust: which
+	Verb   string        `json:"verb"`             // sync, retry, suspend, resume, rollback, push, trust
+	Commit string        `json:"commit,omitempty"` // retry: only this one; trust: which; push: what it was built from, if known
 	For    time.Duration `json:"for,omitempty"`    // suspend: nanoseconds, 0 until resume
 	To     int           `json:"to,omitempty"`     // rollback: the generation, 0 for the one before
 	Reason string        `json:"reason,omitempty"` // trust: for the history
+
+	Toplevel string `json:"toplevel,omitempty"` // push: the system
 }
 
 // Put leaves a request for the agent whose run directory is given.
@@ -36,7 +38,9 @@ func Put(run string, r Request) error {
 }
 
 // urgent says that it does not wait for the end of a build.
-func (r Request) urgent() bool { return r.Verb == "suspend" || r.Verb == "rollback" }
+func (r Request) urgent() bool {
+	return r.Verb == "suspend" || r.Verb == "rollback" || r.Verb == "push"
+}
 
 // takeRequests reads and removes what lies in the request directory, oldest
 // first. What is no request is removed with a line in the log.
@@ -100,6 +104,8 @@ func (a *Agent) handle(ctx context.Context, r Request) error {
 		})
 	case "rollback":
 		return a.rollback(ctx, r.To)
+	case "push":
+		return a.push(ctx, r)
 	case "trust":
 		return a.trust(r)
 	}

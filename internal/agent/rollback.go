@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"pullnode/activate"
 	"pullnode/internal/state"
 )
 
@@ -29,20 +28,5 @@ func (a *Agent) rollback(ctx context.Context, to int) error {
 	if found == nil {
 		return fmt.Errorf("the history has no generation to go back to")
 	}
-	a.asked = found
-	defer func() { a.asked = nil }()
-	o, err := a.Activator.Try(ctx, a.newID()+"-rollback", activate.StorePath(found.Toplevel), false)
-	if err != nil {
-		return err
-	}
-	away := s.Deployed.Toplevel
-	if err := a.record(o); err != nil || o.Name != activate.Kept {
-		return err
-	}
-	a.pending = nil
-	return a.Store.Update(func(n *state.State) error {
-		n.Deployed.Commit, n.Deployed.Digest = found.Commit, ""
-		n.Hold = &state.Hold{Why: fmt.Sprintf("rolled back to generation %d; waiting for a commit with another system", o.Generation), Since: a.Now().UTC(), Toplevel: away}
-		return nil
-	})
+	return a.tryAsked(ctx, found, rollbackTry)
 }

@@ -19,6 +19,7 @@ type Starts interface {
 type baseline struct {
 	health.Baseline
 	Started map[string]health.Started `json:"started,omitempty"`
+	Cut     bool                      `json:"cut,omitempty"` // no remote could be reached before a push
 }
 
 // agentUnit is judged by being the one that judges.

@@ -122,14 +122,44 @@ let
       inherit meta nixosConfigurations;
 
       # For the day when pulling is broken; pullnode itself never needs it.
-      deploy.nodes = lib.mapAttrs (name: nixos: {
-        hostname = meta.${name}.address;
-        inherit (meta.${name}) sshUser;
-        profiles.system = {
-          user = "root";
-          path = inputs.deploy-rs.lib.${meta.${name}.system}.activate.nixos nixos;
-        };
-      }) nixosConfigurations;
+      deploy.nodes = lib.mapAttrs (
+        name: nixos:
+        let
+          inherit (inputs.deploy-rs.lib.${meta.${name}.system}) activate;
+          cfg = nixos.config.services.pullnode;
+          inherit (nixos.config.system.build) toplevel;
+          # The agent makes the switch, with its checks and its guard, and puts back
+          # what is bad: deploy-rs' own ways of doing so are off. The profile only
+          # keeps what was copied; the system profile is the agent's.
+          byAgent = {
+            autoRollback = false;
+            magicRollback = false;
+            profiles.system = {
+              user = "root";
+              profilePath = "/nix/var/nix/profiles/pullnode-push";
+              path =
+                (
+                  activate.custom
+                  // {
+                    dryActivate = "${toplevel}/bin/switch-to-configuration dry-activate";
+                    boot = "echo 'pullnode does not take a system for the next boot only' >&2; exit 1";
+                  }
+                )
+                  toplevel
+                  "${lib.getExe cfg.package} pushed ${toplevel}";
+            };
+          };
+          bySwitch.profiles.system = {
+            user = "root";
+            path = activate.nixos nixos;
+          };
+        in
+        {
+          hostname = meta.${name}.address;
+          inherit (meta.${name}) sshUser;
+        }
+        // (if cfg.enable then byAgent else bySwitch)
+      ) nixosConfigurations;
     };
 in
 {

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"pullnode/internal/install"
+	"pullnode/sync"
+)
+
+// pushProfile is the profile by which deploy-rs hands a system to pullnode; lib.mkFleet
+// names it. The system profile is pullnode's own.
+const pushProfile = "/nix/var/nix/profiles/pullnode-push"
+
+// deployNode is a node of the flake's deploy.nodes, as far as it is asked.
+type deployNode struct {
+	Hostname string   `json:"hostname"`
+	SSHUser  string   `json:"sshUser"`
+	SSHOpts  []string `json:"sshOpts"`
+	Profile  string   `json:"profile"`
+}
+
+func pushCommand() *command {
+	var c cloneTree
+	var pass []string
+	var asJSON bool
+	return &command{args: "HOST [-- DEPLOY-RS'S OPTIONS]", minArg: 1, maxArg: 1, rest: &pass,
+		short: "bring HOST the clone's signed commit by deploy-rs, for the day when pulling is broken",
+		flags: func(fs *flag.FlagSet) {
+			c.flags(fs)
+			jsonFlag(fs, &asJSON)
+		},
+		run: func(ctx context.Context, args []string, out io.Writer) error {
+			if c.branch == "" {
+				c.branch = "main"
+			}
+			tip, err := push(ctx, &c, args[0], pass)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(out, map[string]string{"host": args[0], "commit": tip})
+			}
+			_, err = fmt.Fprintf(out, "%s keeps %s\n", args[0], short(tip))
+			return err
+		}}
+}
+
+// push drives deploy-rs with the verified tree. The node's pullnode makes the switch.
+func push(ctx context.Context, c *cloneTree, host string, pass []string) (string, error) {
+	if !hostNameRE.MatchString(host) {
+		return "", usageError("%q is no host name", host)
+	}
+	for _, a := range pass {
+		if name, _, _ := strings.Cut(a, "="); slices.Contains([]string{"--targets", "-f", "--file", "--boot", "--hostname", "--profile-user"}, name) || !strings.HasPrefix(a, "-") && strings.ContainsAny(a, "#:") {
+			return "", usageError("%s is not for passing through: pullnode gives deploy-rs the verified tree and the host itself", a)
+		}
+	}
+	work, err := os.MkdirTemp("", "pullnode-push-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(work)
+	tip, err := c.tip(ctx, nil) // the server may be what is broken
+	if err != nil {
+		return "", err
+	}
+	tree := filepath.Join(work, "source")
+	if err := c.export(ctx, host, tip, func(v sync.Verified) error { return v.Export(tree, sync.Limits{}) }); err != nil {
+		return "", fmt.Errorf("nothing is pushed: %w", err)
+	}
+	flake := "path:" + filepath.Join(tree, c.dir)
+	n, err := nodeOf(ctx, flake, host)
+	if err != nil {
+		return "", err
+	}
+	become := ""
+	if n.SSHUser != "root" {
+		become = "sudo "
+	}
+	note := fmt.Sprintf(`%[1]ssh -c 'test -d %[2]s/request && umask 077 && echo %[3]s > %[2]s/%[4]s'`, become, runDir, tip, pushNote)
+	argv := append(append([]string{"ssh", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=10"}, n.SSHOpts...), "--", n.SSHUser+"@"+n.Hostname, note)
+	if _, err := quietTool(ctx, argv...); err != nil {
+		return "", hint(fmt.Errorf("%s has no agent that could take a system: %w", host, err), "docs/nixos.md: when pull is broken")
+	}
+	argv = append([]string{"deploy", "--skip-checks", flake + "#" + host}, pass...)
+	if err := driveTool(ctx, append(os.Environ(), nixConfig()), argv...); err != nil {
+		return "", hint(fmt.Errorf("deploy: %w", err), "ssh "+n.SSHUser+"@"+n.Hostname+" pullnode status")
+	}
+	return tip, nil
+}
+
+// nodeOf says how deploy-rs would reach the host, and refuses one whose system would
+// be switched to without pullnode's checks and guard.
+func nodeOf(ctx context.Context, flake, host string) (n deployNode, err error) {
+	argv := append([]string{"nix"}, install.NixFlags...)
+	raw, err := runTool(ctx, append(argv, "eval", "--no-update-lock-file", "--json", flake+`#deploy.nodes."`+host+`"`, "--apply",
+		`n: { inherit (n) hostname; sshUser = n.sshUser or "root"; sshOpts = n.sshOpts or [ ]; profile = n.profiles.system.profilePath or ""; }`)...)
+	if err == nil {
+		err = json.Unmarshal(raw, &n)
+	}
+	if err != nil {
+		return n, fmt.Errorf("deploy.nodes.%s does not evaluate: %w", host, err)
+	}
+	if n.Profile != pushProfile {
+		return n, hint(fmt.Errorf("deploy.nodes.%s would switch %s without pullnode's checks and guard", host, host), "take deploy from lib.mkFleet, with services.pullnode.enable on the machine")
+	}
+	if _, err := install.ParseLogin(n.SSHUser + "@" + n.Hostname); err != nil {
+		return n, fmt.Errorf("deploy.nodes.%s: %w", host, err)
+	}
+	return n, nil
+}
