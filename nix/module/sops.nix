@@ -37,9 +37,10 @@ in
         };
         gnupg.sshKeyPaths = lib.mkDefault [ ];
       }
-      # An activation script runs at boot before there is any socket.
+      # An activation script runs at boot before there is any socket. A host whose
+      # sops-nix has an identity of its own keeps what it has.
       // lib.optionalAttrs (options.sops ? useSystemdActivation) {
-        useSystemdActivation = lib.mkIf byPlugin (lib.mkDefault true);
+        useSystemdActivation = lib.mkIf asksUs (lib.mkDefault true);
       }
     );
 
