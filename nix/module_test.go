@@ -184,7 +184,7 @@ func TestSopsWiring(t *testing.T) {
 		"sopsUntouched": `{"age":{"keyFile":null,"plugins":[],"sshKeyPaths":["/etc/ssh/ssh_host_ed25519_key"]},"gnupg":{"sshKeyPaths":["/etc/ssh/ssh_host_rsa_key"]},"secrets":{},"useSystemdActivation":false}`,
 		"sopsWired":     `{"age":{"keyFile":"/run/pullnode-keys/age-plugin.txt","plugins":["pullnode"],"sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]},"secrets":{},"useSystemdActivation":true}`,
 		"sopsFile":      `{"age":{"keyFile":"/run/pullnode-handoff/age.key","plugins":[],"sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]},"secrets":{},"useSystemdActivation":false}`,
-		"sopsOwn":       `{"age":{"keyFile":"/var/lib/own.age","plugins":["pullnode"],"sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]},"secrets":{},"useSystemdActivation":true}`,
+		"sopsOwn":       `{"age":{"keyFile":"/var/lib/own.age","plugins":["pullnode"],"sshKeyPaths":[]},"gnupg":{"sshKeyPaths":[]},"secrets":{},"useSystemdActivation":false}`,
 		"minimal":       `null`,
 	} {
 		if got := string(m.Cases[name].Sops); got != want {
