@@ -88,12 +88,16 @@ func (i Introduction) String() string { return string(i.Commit) + "@" + i.Finger
 // hashObject gives the id of an object as git computes it, with collision
 // detection: a body made to collide is an error, never an id.
 func hashObject(kind string, body []byte) (ID, error) {
-	h := sha1cd.New().(sha1cd.CollisionResistantHash)
-	fmt.Fprintf(h, "%s %d\x00", kind, len(body))
-	h.Write(body)
-	sum, collision := h.CollisionResistantSum(nil)
+	sum, collision := sha1Of(fmt.Appendf(nil, "%s %d\x00", kind, len(body)), body)
 	if collision {
 		return "", fmt.Errorf("a %s of %d bytes was made to collide under SHA-1", kind, len(body))
 	}
 	return ID(hex.EncodeToString(sum)), nil
+}
+
+func sha1Of(header, body []byte) (sum []byte, collision bool) {
+	h := sha1cd.New().(sha1cd.CollisionResistantHash)
+	h.Write(header)
+	h.Write(body)
+	return h.CollisionResistantSum(nil)
 }
