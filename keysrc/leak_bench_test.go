@@ -32,7 +32,7 @@ func BenchmarkLeakScan(b *testing.B) {
 	os.Mkdir(filepath.Join(tree, "secrets"), 0o755)
 	write(b, filepath.Join(tree, "secrets", "web.json"), []byte(keysrctest.SOPSWith(b, secrets, id.Recipient().String())), 0o644)
 	write(b, filepath.Join(tree, "list"), list.Bytes(), 0o600)
-	values, err := keysrc.ReadValues(b.Context(), opener(b, id), os.DirFS(tree), "web", nil)
+	values, err := readValues(b, id, tree)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package keysrc
 
 import (
 	"context"
-	"io/fs"
 	"slices"
 )
 
@@ -24,14 +23,9 @@ func (c Chain) Preflight(ctx context.Context, files []Meta) ([]Result, []string,
 	return Preflight(k.Identities(), files), k.Recipients(), nil
 }
 
-// Recipients gives the public halves that the SOPS files of the host, as Files
-// finds them, are encrypted for.
-func Recipients(tree fs.FS, host string, also []string) (all []string, err error) {
-	metas, _, err := Files(tree, host, also)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range metas {
+// Recipients gives the public halves that these files are encrypted for.
+func Recipients(files []Meta) (all []string) {
+	for _, m := range files {
 		for _, g := range m.Groups {
 			for _, e := range g.Age {
 				if !slices.Contains(all, e.Recipient) {
@@ -40,17 +34,13 @@ func Recipients(tree fs.FS, host string, also []string) (all []string, err error
 			}
 		}
 	}
-	return all, nil
+	return all
 }
 
-// Prove asks p about every SOPS file of the host in the tree, as Files finds
-// them. A *PreflightError names those that do not open; any other error says
-// nothing about the files. A tree without such files needs no key.
-func Prove(ctx context.Context, p Prover, tree fs.FS, host string, also []string) error {
-	metas, bad, err := Files(tree, host, also)
-	if err != nil {
-		return err
-	}
+// Prove asks p about a host's SOPS files, and about those that cannot be read as one,
+// as Files and ManifestFiles give them. A *PreflightError names those that do not
+// open; any other error says nothing about the files. Without files no key is needed.
+func Prove(ctx context.Context, p Prover, metas []Meta, bad []Result) error {
 	if len(metas)+len(bad) == 0 {
 		return nil
 	}

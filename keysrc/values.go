@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -74,19 +75,20 @@ func (c Chain) Open(ctx context.Context, f func([]age.Identity) error) error {
 	return f(k.Identities())
 }
 
-// ReadValues decrypts the values of the host's SOPS files in the tree, as Files
-// finds them. The caller wipes them. A file that does not open is an error.
-func ReadValues(ctx context.Context, o Opener, tree fs.FS, host string, also []string) (all Values, err error) {
-	metas, bad, err := Files(tree, host, also)
-	if err != nil || len(metas)+len(bad) == 0 {
-		return nil, err
-	}
-	if err := Judge(nil, bad); err != nil {
-		return nil, err
+// ReadValues decrypts the values of these SOPS files, which are in the tree or, by an
+// absolute path, in the store. The caller wipes them. A file that does not open is an
+// error.
+func ReadValues(ctx context.Context, o Opener, tree fs.FS, files []Meta) (all Values, err error) {
+	if len(files) == 0 {
+		return nil, nil
 	}
 	err = o.Open(ctx, func(ids []age.Identity) error {
-		for _, m := range metas {
-			content, err := readTree(tree, m.Name)
+		for _, m := range files {
+			read := func(name string) ([]byte, error) { return readTree(tree, name) }
+			if filepath.IsAbs(m.Name) {
+				read = readStore
+			}
+			content, err := read(m.Name)
 			if err != nil {
 				return fmt.Errorf("%s: %w", m.Name, err)
 			}

@@ -25,6 +25,16 @@ func opener(t testing.TB, id *age.X25519Identity) keysrc.Chain {
 	return keysrc.Chain{Sources: []keysrc.Source{open(t, map[string]any{"type": "file", "path": path})}}
 }
 
+// readValues decrypts the secrets of the host web.
+func readValues(t testing.TB, id *age.X25519Identity, tree string) (keysrc.Values, error) {
+	t.Helper()
+	files, bad, err := keysrc.Files(os.DirFS(tree), "web", nil)
+	if err != nil || len(bad) > 0 {
+		t.Fatal(bad, err)
+	}
+	return keysrc.ReadValues(t.Context(), opener(t, id), os.DirFS(tree), files)
+}
+
 // named gives what a scan of dir finds, as "file: value".
 func named(t *testing.T, values keysrc.Values, dir string) []string {
 	t.Helper()
@@ -50,7 +60,7 @@ func TestValuesAreFound(t *testing.T) {
 	tree := t.TempDir()
 	os.Mkdir(filepath.Join(tree, "secrets"), 0o755)
 	write(t, filepath.Join(tree, "secrets", "web.json"), []byte(keysrctest.SOPSWith(t, secrets, id.Recipient().String())), 0o644)
-	values, err := keysrc.ReadValues(t.Context(), opener(t, id), os.DirFS(tree), "web", nil)
+	values, err := readValues(t, id, tree)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +144,7 @@ func TestValuesOfTheSopsCLI(t *testing.T) {
 		want = append(want, fmt.Sprintf("%s: the value %q of secrets/web/%s", name, key, name))
 	}
 	slices.Sort(want)
-	values, err := keysrc.ReadValues(t.Context(), opener(t, id), os.DirFS(tree), "web", nil)
+	values, err := readValues(t, id, tree)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -87,12 +87,18 @@ func TestSecretsOfTheExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tree := os.DirFS(root)
-	if err := keysrc.Prove(t.Context(), chain, tree, "example", nil); err != nil {
+	prove := func(host string) error {
+		metas, bad, err := keysrc.Files(os.DirFS(root), host, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return keysrc.Prove(t.Context(), chain, metas, bad)
+	}
+	if err := prove("example"); err != nil {
 		t.Error(err)
 	}
 	for _, host := range []string{"web-staging", "web-production"} {
-		if err := keysrc.Prove(t.Context(), chain, tree, host, nil); err == nil || !strings.Contains(err.Error(), "is not encrypted for this host") {
+		if err := prove(host); err == nil || !strings.Contains(err.Error(), "is not encrypted for this host") {
 			t.Errorf("%s: %v", host, err)
 		}
 	}

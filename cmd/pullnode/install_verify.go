@@ -130,7 +130,11 @@ func (i *installer) secretsOpen(ctx context.Context, f install.Facts) error {
 	if err != nil {
 		return fmt.Errorf("keys.%w", err)
 	}
-	err = keysrc.Prove(ctx, chain, os.DirFS(filepath.Join(i.Tree, i.Dir)), i.Host, f.Keys.Files)
+	metas, bad, err := keysrc.Files(os.DirFS(filepath.Join(i.Tree, i.Dir)), i.Host, f.Keys.Files)
+	if err != nil {
+		return err
+	}
+	err = keysrc.Prove(ctx, chain, metas, bad)
 	if errors.Is(err, keysrc.ErrAbsent) {
 		return hint(fmt.Errorf("%w; no disk was touched", err), "plug the medium in, or put the file where the new root has it: --extra-files DIR")
 	}

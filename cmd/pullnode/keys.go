@@ -162,7 +162,7 @@ func (p preflight) run(ctx context.Context, v sync.Verified, c activate.Candidat
 // secretsOpen refuses a commit with a SOPS file of this host that the host's key
 // does not open. Without a key source nothing is asked: where the key of such a
 // host comes from is its own business.
-func secretsOpen(c *config.Config, p keysrc.Prover) func(context.Context, sync.Verified, activate.Candidate) error {
+func secretsOpen(c *config.Config, store activate.Store, p keysrc.Prover) func(context.Context, sync.Verified, activate.Candidate) error {
 	return func(ctx context.Context, _ sync.Verified, cand activate.Candidate) error {
 		if len(c.Keys.Sources) == 0 {
 			return nil
@@ -172,11 +172,37 @@ func secretsOpen(c *config.Config, p keysrc.Prover) func(context.Context, sync.V
 		tree, err := os.OpenRoot(string(cand.Source))
 		if err == nil {
 			defer tree.Close()
-			err = keysrc.Prove(ctx, p, tree.FS(), c.HostName, c.Keys.Files)
+			var metas []keysrc.Meta
+			var bad []keysrc.Result
+			if metas, bad, err = secretFiles(ctx, c, store, cand, tree); err == nil {
+				err = keysrc.Prove(ctx, p, metas, bad)
+			}
 		}
 		if files := (*keysrc.PreflightError)(nil); err == nil || errors.As(err, &files) {
 			return err
 		}
 		return fmt.Errorf("whether this host's secrets open %w: %w", agent.ErrLater, err)
 	}
+}
+
+// secretFiles gives the host's SOPS files: by their place in the commit's tree, and
+// what sops-nix in the built system names.
+func secretFiles(ctx context.Context, c *config.Config, store activate.Store, cand activate.Candidate, tree *os.Root) ([]keysrc.Meta, []keysrc.Result, error) {
+	metas, bad, err := keysrc.Files(tree.FS(), c.HostName, c.Keys.Files)
+	if err != nil {
+		return nil, nil, err
+	}
+	paths, err := store.Requisites(ctx, cand.Out)
+	if err != nil {
+		return nil, nil, err
+	}
+	built, worse, err := keysrc.ManifestFiles(texts(paths), metas)
+	return append(metas, built...), append(bad, worse...), err
+}
+
+func texts(paths []activate.StorePath) (out []string) {
+	for _, p := range paths {
+		out = append(out, string(p))
+	}
+	return out
 }

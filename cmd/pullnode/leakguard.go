@@ -57,11 +57,11 @@ func (g leakGuard) scan(ctx context.Context, cand activate.Candidate) error {
 		return err
 	}
 	defer tree.Close()
-	recipients, err := keysrc.Recipients(tree.FS(), g.config.HostName, g.config.Keys.Files)
+	files, _, err := secretFiles(ctx, g.config, g.store, cand, tree)
 	if err != nil {
 		return err
 	}
-	values, err := keysrc.ReadValues(ctx, g.keys, tree.FS(), g.config.HostName, g.config.Keys.Files)
+	values, err := keysrc.ReadValues(ctx, g.keys, tree.FS(), files)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (g leakGuard) scan(ctx context.Context, cand activate.Candidate) error {
 	if err != nil {
 		return err
 	}
-	built, err := g.scanBuilt(ctx, cand, keysrc.Look{Only: append(recipients, g.config.Keys.Recipient), Values: values})
+	built, err := g.scanBuilt(ctx, cand, keysrc.Look{Only: append(keysrc.Recipients(files), g.config.Keys.Recipient), Values: values})
 	if err != nil {
 		return err
 	}
@@ -138,9 +138,7 @@ func (g leakGuard) paths(ctx context.Context, cand activate.Candidate) (all, old
 	if facts.Running != "" {
 		// A running system that the store does not know makes all paths new.
 		part, _ := g.store.Requisites(ctx, facts.Running)
-		for _, p := range part {
-			old = append(old, string(p))
-		}
+		old = texts(part)
 	}
 	return slices.Compact(all), old, nil
 }

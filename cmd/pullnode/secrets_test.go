@@ -82,6 +82,56 @@ func TestSecretsMustOpen(t *testing.T) {
 	h.want(h.cycle(), "in-sync", "healthy", "three")
 }
 
+// A file that only the built system's sops-nix names, from anywhere in the tree, must
+// open too.
+func TestSecretsOfTheBuiltSystem(t *testing.T) {
+	mine, other := newIdentity(t), newIdentity(t)
+	key := filepath.Join(t.TempDir(), "host.age")
+	if err := os.WriteFile(key, []byte(mine.String()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := newHost(t, map[string]any{"keys": map[string]any{"sources": []any{map[string]any{"type": "file", "path": key}}}})
+	edit := func(name, old, to string) {
+		t.Helper()
+		raw, err := os.ReadFile(filepath.Join(h.r.Dir, name))
+		if err != nil || !strings.Contains(string(raw), old) {
+			t.Fatalf("%s has no %q: %v", name, old, err)
+		}
+		h.r.Write(name, strings.Replace(string(raw), old, to, 1))
+	}
+	edit("flake.nix", "site = ./site;", `site = ./site;
+      manifest = builtins.toFile "manifest.json" (builtins.toJSON {
+        secretsMountPoint = "/run/secrets.d";
+        secrets = [ { name = "wifi"; sopsFile = "${./common/wifi.json}"; } ];
+      });`)
+	raw, err := os.ReadFile(filepath.Join(h.r.Dir, "build.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.r.Write("build.sh", string(raw)+"\necho \"$manifest\" > $out/uses\n")
+	h.r.Write("common/wifi.json", keysrctest.SOPSWith(t, map[string]string{"psk": "a common secret"}, mine.Recipient().String()))
+	h.page("two\n")
+	h.r.Commit("alice", "a secret that opens")
+	h.want(h.cycle(), "in-sync", "healthy", "two")
+
+	h.page("three, a common secret\n")
+	h.r.Commit("alice", "its value in the page")
+	s := h.cycle()
+	h.want(s, "failed", "healthy", "two")
+	if why := strings.Join(s.Why, "\n"); !strings.Contains(why, `: the value "psk" of /`) {
+		t.Errorf("why is %q", why)
+	}
+
+	h.r.Write("common/wifi.json", keysrctest.SOPS(t, other.Recipient().String()))
+	h.page("four\n")
+	h.r.Commit("alice", "a secret for somebody else")
+	s = h.cycle()
+	h.want(s, "failed", "healthy", "two")
+	if why := strings.Join(s.Why, "\n"); !strings.Contains(why, "wifi.json: is not encrypted for this host") {
+		t.Errorf("why is %q", why)
+	}
+}
+
 // Without a source no secret is asked about: such a host has its key elsewhere.
 func TestWithoutSourcesNothingIsAsked(t *testing.T) {
 	h := newHost(t, nil)
