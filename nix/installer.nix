@@ -95,8 +95,19 @@ in
     ];
     users.users.root.openssh.authorizedKeys.keys = cfg.operatorKeys;
 
-    # DHCP and IPv6 by themselves; nmtui for Wi-Fi. `ip=` on the kernel's command
-    # line is for an address that does not come by DHCP.
+    # DHCP and IPv6 by themselves. The kernel's command line can give another address
+    # and a Wi-Fi.
+    systemd.services.pullnode-installer-network = lib.mkIf config.networking.networkmanager.enable {
+      description = "Read the network from the kernel's command line";
+      wantedBy = [ "NetworkManager.service" ];
+      before = [ "NetworkManager.service" ];
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = "${lib.getExe cfg.package} installer-network";
+        StandardError = "journal+console";
+      };
+    };
     networking.hostName = lib.mkDefault "pullnode-installer";
     networking.useDHCP = lib.mkDefault true;
 

@@ -21,7 +21,8 @@ const configPath = "/etc/pullnode/pullnode.json"
 // unitCommands are the verbs that only units call; nobody types them.
 func unitCommands() map[string]*command {
 	return map[string]*command{
-		"pushed": pushedCommand(),
+		"pushed":            pushedCommand(),
+		"installer-network": installerNetworkCommand("/proc/cmdline", "/run/NetworkManager/system-connections"),
 		"dirs": {run: func(context.Context, []string, io.Writer) error {
 			for _, d := range ownDirs {
 				if err := os.MkdirAll(d.path, d.mode); err != nil {
