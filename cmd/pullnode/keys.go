@@ -169,7 +169,7 @@ func secretsOpen(c *config.Config, store activate.Store, p keysrc.Prover) func(c
 		}
 		ctx, cancel := context.WithTimeout(ctx, proveTimeout)
 		defer cancel()
-		tree, err := os.OpenRoot(string(cand.Source))
+		tree, err := os.OpenRoot(filepath.Join(string(cand.Source), c.Dir))
 		if err == nil {
 			defer tree.Close()
 			var metas []keysrc.Meta

@@ -52,7 +52,7 @@ func (g leakGuard) check(ctx context.Context, _ sync.Verified, cand activate.Can
 }
 
 func (g leakGuard) scan(ctx context.Context, cand activate.Candidate) error {
-	tree, err := os.OpenRoot(string(cand.Source))
+	tree, err := os.OpenRoot(filepath.Join(string(cand.Source), g.config.Dir))
 	if err != nil {
 		return err
 	}

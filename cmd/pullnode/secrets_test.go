@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,8 +11,12 @@ import (
 
 	"filippo.io/age"
 
+	"pullnode/activate"
+	"pullnode/activate/plain"
 	"pullnode/internal/state"
+	"pullnode/keysrc"
 	"pullnode/keysrc/keysrctest"
+	"pullnode/sync"
 )
 
 func newIdentity(t *testing.T) *age.X25519Identity {
@@ -129,6 +135,42 @@ func TestSecretsOfTheBuiltSystem(t *testing.T) {
 	h.want(s, "failed", "healthy", "two")
 	if why := strings.Join(s.Why, "\n"); !strings.Contains(why, "wifi.json: is not encrypted for this host") {
 		t.Errorf("why is %q", why)
+	}
+}
+
+// With dir the host's folder is below it.
+func TestSecretsBelowDir(t *testing.T) {
+	h := newHost(t, nil)
+	h.cycle()
+	sys := h.a.System.(*plain.System)
+	facts, err := sys.Facts(t.Context())
+	if err != nil || facts.Running == "" {
+		t.Fatal(facts, err)
+	}
+	tree := t.TempDir()
+	file := filepath.Join(tree, "infra", "secrets", "demo.json")
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mine, other := newIdentity(t), newIdentity(t)
+	key := filepath.Join(t.TempDir(), "key")
+	write(t, key, mine.String())
+	source := json.RawMessage(fmt.Sprintf(`{"type":"file","path":%q}`, key))
+	chain, err := keysrc.OpenAll([]json.RawMessage{source})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := *h.a.Config
+	c.Dir, c.Keys.Sources = "infra", []json.RawMessage{source}
+	check := func(recipient string) error {
+		write(t, file, keysrctest.SOPS(t, recipient))
+		return secretsOpen(&c, sys.Store(), chain)(t.Context(), sync.Verified{}, activate.Candidate{Source: activate.StorePath(tree), Out: facts.Running})
+	}
+	if err := check(mine.Recipient().String()); err != nil {
+		t.Error(err)
+	}
+	if err := check(other.Recipient().String()); err == nil || !strings.Contains(err.Error(), "secrets/demo.json: is not encrypted for this host") {
+		t.Errorf("a secret for somebody else: %v", err)
 	}
 }
 

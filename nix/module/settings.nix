@@ -72,7 +72,7 @@ in
           description = "The one branch that is followed.";
         };
 
-        dir = optionalString "nixos" "The directory of `flake.nix` in the repository. Default: its root.";
+        dir = optionalString "nixos" "The directory of `flake.nix` in the repository. Default: its root. Nix 2.8, which Debian 12 has, refuses another one.";
 
         attr = optionalString "nixosConfigurations.web01.config.system.build.toplevel" ''
           The flake attribute of the system. Default:
