@@ -54,8 +54,7 @@ func Lint(files map[string][]byte, recovery bool) (found []string) {
 			found = append(found, fmt.Sprintf("whoever loses %s of %s locks everybody out: list another key, or give the nodes a recoveryKey", fp, who))
 		}
 	}
-	slices.Sort(r.absent)
-	for _, n := range slices.Compact(r.absent) {
+	for _, n := range r.absent() {
 		found = append(found, fmt.Sprintf("%q in %s is neither a group nor in %s, so it counts for nothing", n, RulesPath, SignersPath))
 	}
 	for _, who := range r.Signers.principals() {
@@ -72,6 +71,18 @@ func Lint(files map[string][]byte, recovery bool) (found []string) {
 		}
 	}
 	return found
+}
+
+// absent gives the members of groups and quorums who are no signers.
+func (r *Rules) absent() []string {
+	named := slices.Concat(slices.Collect(maps.Values(r.groups))...)
+	named = append(named, r.Admin.Members...)
+	for _, d := range r.Deploy {
+		named = append(named, d.Members...)
+	}
+	slices.Sort(named)
+	signers := r.Signers.principals()
+	return slices.DeleteFunc(slices.Compact(named), func(n string) bool { return slices.Contains(signers, n) })
 }
 
 func (r *Rules) inBotGroup(who string) bool {

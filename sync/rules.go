@@ -23,7 +23,6 @@ type Rules struct {
 	Admin   Quorum       // who may change .pullnode
 	Deploy  []DeployRule // the first that matches a host decides; none is a refusal
 	groups  map[string][]string
-	absent  []string // names that are neither a group nor a signer
 }
 
 // Quorum asks for the signatures of this many of these people.
@@ -154,9 +153,6 @@ func (p *rulesParser) members(names []string) ([]string, error) {
 			return nil, fmt.Errorf("%q is no name", n)
 		default:
 			out = append(out, n)
-			if !slices.Contains(p.rules.Signers.principals(), n) {
-				p.rules.absent = append(p.rules.absent, n)
-			}
 		}
 	}
 	slices.Sort(out)
