@@ -139,7 +139,12 @@ func readTree(tree fs.FS, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return readLimited(f)
+}
+
+// readLimited reads and closes f: one byte more than the limit, for ReadMeta to
+// refuse.
+func readLimited(f io.ReadCloser) ([]byte, error) {
 	defer f.Close()
-	// One byte more than the limit, for ReadMeta to refuse.
 	return io.ReadAll(io.LimitReader(f, fileLimit+1))
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -87,9 +86,7 @@ func readStore(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	// One byte more than the limit, for ReadMeta to refuse.
-	raw, err := io.ReadAll(io.LimitReader(f, fileLimit+1))
+	raw, err := readLimited(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

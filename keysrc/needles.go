@@ -59,11 +59,10 @@ func (h *haystack) find(b []byte, hit func(Leak)) {
 	n := len(b)
 	b = b[:n+8]
 	clear(b[n:])
-	filter, shift := h.bits, h.shift
 	for i := 0; i+gram <= n; i += stride {
 		g := binary.LittleEndian.Uint64(b[i:]) & gramMask
-		s := g * 0x9e3779b97f4a7c15 >> shift
-		if filter[s/64]&(1<<(s%64)) == 0 {
+		s := h.hash(g)
+		if h.bits[s/64]&(1<<(s%64)) == 0 {
 			continue
 		}
 		for _, p := range h.at[g] {

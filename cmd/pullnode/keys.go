@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"pullnode/activate"
-	"pullnode/internal/agent"
 	"pullnode/internal/config"
 	"pullnode/keysrc"
 	"pullnode/sync"
@@ -157,52 +156,4 @@ func (p preflight) run(ctx context.Context, v sync.Verified, c activate.Candidat
 		}
 	}
 	return nil
-}
-
-// secretsOpen refuses a commit with a SOPS file of this host that the host's key
-// does not open. Without a key source nothing is asked: where the key of such a
-// host comes from is its own business.
-func secretsOpen(c *config.Config, store activate.Store, p keysrc.Prover) func(context.Context, sync.Verified, activate.Candidate) error {
-	return func(ctx context.Context, _ sync.Verified, cand activate.Candidate) error {
-		if len(c.Keys.Sources) == 0 {
-			return nil
-		}
-		ctx, cancel := context.WithTimeout(ctx, proveTimeout)
-		defer cancel()
-		tree, err := os.OpenRoot(filepath.Join(string(cand.Source), c.Dir))
-		if err == nil {
-			defer tree.Close()
-			var metas []keysrc.Meta
-			var bad []keysrc.Result
-			if metas, bad, err = secretFiles(ctx, c, store, cand, tree); err == nil {
-				err = keysrc.Prove(ctx, p, metas, bad)
-			}
-		}
-		if files := (*keysrc.PreflightError)(nil); err == nil || errors.As(err, &files) {
-			return err
-		}
-		return fmt.Errorf("whether this host's secrets open %w: %w", agent.ErrLater, err)
-	}
-}
-
-// secretFiles gives the host's SOPS files: by their place in the commit's tree, and
-// what sops-nix in the built system names.
-func secretFiles(ctx context.Context, c *config.Config, store activate.Store, cand activate.Candidate, tree *os.Root) ([]keysrc.Meta, []keysrc.Result, error) {
-	metas, bad, err := keysrc.Files(tree.FS(), c.HostName, c.Keys.Files)
-	if err != nil {
-		return nil, nil, err
-	}
-	paths, err := store.Requisites(ctx, cand.Out)
-	if err != nil {
-		return nil, nil, err
-	}
-	built, worse, err := keysrc.ManifestFiles(texts(paths), metas)
-	return append(metas, built...), append(bad, worse...), err
-}
-
-func texts(paths []activate.StorePath) (out []string) {
-	for _, p := range paths {
-		out = append(out, string(p))
-	}
-	return out
 }

@@ -4,40 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"pullnode/activate"
 	"pullnode/internal/agent"
-	"pullnode/internal/config"
 	"pullnode/keysrc"
-	"pullnode/sync"
 )
 
-// leakGuard refuses a commit that would put a secret into the store: a private key
-// or a decrypted value of this host's SOPS files, in the commit's own tree, in what
-// it builds, or in the derivations.
-type leakGuard struct {
-	config *config.Config
-	sys    activate.System
-	store  activate.Store
-	keys   keysrc.Opener
-	log    *slog.Logger
-	record string // file that remembers what was scanned
-}
-
-func newLeakGuard(c *config.Config, sys activate.System, store activate.Store, keys keysrc.Opener, log *slog.Logger, dir string) leakGuard {
-	return leakGuard{c, sys, store, keys, log, filepath.Join(dir, "scanned.json")}
-}
-
-func (g leakGuard) check(ctx context.Context, _ sync.Verified, cand activate.Candidate) error {
-	if len(g.config.Keys.Sources) == 0 {
-		return nil
-	}
-	err := g.scan(ctx, cand)
+// leaks refuses a secret that the commit would put into the store: a private key or a
+// decrypted value of the host's SOPS files, in the commit's own tree, in what it
+// builds, or in the derivations.
+func (g secretGuard) leaks(ctx context.Context, cand activate.Candidate, b builtSecrets) error {
+	err := g.scan(ctx, cand, b)
 	var leak *keysrc.LeakError
 	switch {
 	case err == nil:
@@ -51,17 +30,8 @@ func (g leakGuard) check(ctx context.Context, _ sync.Verified, cand activate.Can
 	return err
 }
 
-func (g leakGuard) scan(ctx context.Context, cand activate.Candidate) error {
-	tree, err := os.OpenRoot(filepath.Join(string(cand.Source), g.config.Dir))
-	if err != nil {
-		return err
-	}
-	defer tree.Close()
-	files, _, err := secretFiles(ctx, g.config, g.store, cand, tree)
-	if err != nil {
-		return err
-	}
-	values, err := keysrc.ReadValues(ctx, g.keys, tree.FS(), files)
+func (g secretGuard) scan(ctx context.Context, cand activate.Candidate, b builtSecrets) error {
+	values, err := keysrc.ReadValues(ctx, g.keys, b.tree.FS(), b.files)
 	if err != nil {
 		return err
 	}
@@ -71,7 +41,7 @@ func (g leakGuard) scan(ctx context.Context, cand activate.Candidate) error {
 	if err != nil {
 		return err
 	}
-	built, err := g.scanBuilt(ctx, cand, keysrc.Look{Only: append(keysrc.Recipients(files), g.config.Keys.Recipient), Values: values})
+	built, err := g.scanBuilt(ctx, cand, b.paths, keysrc.Look{Only: append(keysrc.Recipients(b.files), g.config.Keys.Recipient), Values: values})
 	if err != nil {
 		return err
 	}
@@ -84,8 +54,8 @@ func (g leakGuard) scan(ctx context.Context, cand activate.Candidate) error {
 // scanBuilt reads what no scan for the same things has read. What the running
 // system has too has leaked already: refusing would not help, and could keep the
 // mend away.
-func (g leakGuard) scanBuilt(ctx context.Context, cand activate.Candidate, look keysrc.Look) ([]keysrc.Leak, error) {
-	paths, old, err := g.paths(ctx, cand)
+func (g secretGuard) scanBuilt(ctx context.Context, cand activate.Candidate, out []string, look keysrc.Look) ([]keysrc.Leak, error) {
+	paths, old, err := g.paths(ctx, cand, out)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +63,8 @@ func (g leakGuard) scanBuilt(ctx context.Context, cand activate.Candidate, look 
 	if err != nil {
 		return nil, err
 	}
-	if short := names(look.Values, keysrc.Value.Short); record.For(look) && len(short) > 0 {
+	changed := record.For(look)
+	if short := names(look.Values, keysrc.Value.Short); changed && len(short) > 0 {
 		g.log.Warn("values that are too short are not looked for in the store", "bytes", keysrc.MinValue, "values", strings.Join(short, ", "))
 	}
 	leaks, err := scanFor(ctx, look, record.New(paths))
@@ -113,27 +84,22 @@ func (g leakGuard) scanBuilt(ctx context.Context, cand activate.Candidate, look 
 	}), nil
 }
 
-// paths gives what the candidate and its derivations consist of without the
-// commit's own tree, and what the running system consists of.
-func (g leakGuard) paths(ctx context.Context, cand activate.Candidate) (all, old []string, err error) {
+// paths gives what the candidate, whose system consists of out, and its derivations
+// consist of without the commit's own tree, and what the running system consists of.
+func (g secretGuard) paths(ctx context.Context, cand activate.Candidate, out []string) (all, old []string, err error) {
 	facts, err := g.sys.Facts(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, p := range []activate.StorePath{cand.Out, cand.Drv} {
-		if p == "" {
-			continue
-		}
-		part, err := g.store.Requisites(ctx, p)
+	all = slices.Clone(out)
+	if cand.Drv != "" {
+		part, err := g.store.Requisites(ctx, cand.Drv)
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, p := range part {
-			if p != cand.Source {
-				all = append(all, string(p))
-			}
-		}
+		all = append(all, texts(part)...)
 	}
+	all = slices.DeleteFunc(all, func(p string) bool { return p == string(cand.Source) })
 	slices.Sort(all)
 	if facts.Running != "" {
 		// A running system that the store does not know makes all paths new.

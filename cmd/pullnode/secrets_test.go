@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -164,7 +165,7 @@ func TestSecretsBelowDir(t *testing.T) {
 	c.Dir, c.Keys.Sources = "infra", []json.RawMessage{source}
 	check := func(recipient string) error {
 		write(t, file, keysrctest.SOPS(t, recipient))
-		return secretsOpen(&c, sys.Store(), chain)(t.Context(), sync.Verified{}, activate.Candidate{Source: activate.StorePath(tree), Out: facts.Running})
+		return newSecretGuard(&c, sys, sys.Store(), chain, slog.New(slog.DiscardHandler), t.TempDir()).check(t.Context(), sync.Verified{}, activate.Candidate{Source: activate.StorePath(tree), Out: facts.Running})
 	}
 	if err := check(mine.Recipient().String()); err != nil {
 		t.Error(err)

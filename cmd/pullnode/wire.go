@@ -73,7 +73,7 @@ func onePlace(c *config.Config, root string, log *slog.Logger) (*agent.Agent, er
 		return nil, err
 	}
 	a := &agent.Agent{Config: c, Store: store, Fetcher: fetcher, System: sys, Dirs: dirs, Log: log, Now: time.Now, Random: random,
-		Preflight: preflight{secretsOpen(c, sys.Store(), keys), newLeakGuard(c, sys, sys.Store(), keys, log, dirs.State).check}.run}
+		Preflight: newSecretGuard(c, sys, sys.Store(), keys, log, dirs.State).check}
 	a.Wake = func(ctx context.Context) <-chan struct{} {
 		up, err := fetch.NetworkUp(ctx)
 		if err != nil {

@@ -70,7 +70,7 @@ func installed(c *config.Config, path string, log *slog.Logger) (*agent.Agent, e
 	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + stateDir, "XDG_CACHE_HOME=" + stateDir + "/tmp", "NIX_REMOTE=daemon", "LC_ALL=C"}
 	keys := keysrc.Client{Path: keySocket}
 	a := &agent.Agent{Config: c, Store: store, Fetcher: asker{dirs}, System: sys, Dirs: dirs, Log: log, Now: time.Now, Random: random,
-		Preflight: preflight{startsPullnode, secretsOpen(c, activate.Store{Env: env}, keys), newLeakGuard(c, sys, activate.Store{Env: env}, keys, log, stateDir).check}.run}
+		Preflight: preflight{startsPullnode, newSecretGuard(c, sys, activate.Store{Env: env}, keys, log, stateDir).check}.run}
 	a.Wake = func(ctx context.Context) <-chan struct{} { return reportedUp(ctx, dirs.Report, log) }
 	a.Builder = builder(c, runner, activate.Store{Env: env}, dirs.Scratch, "/var/cache/pullnode-build/result", rootsDir)
 	a.Activator = &activate.Activator{System: sys, Guard: c.GuardTimeout(), SwitchTimeout: c.Build.SwitchTimeout.D(),
