@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"pullnode/sync"
@@ -23,6 +24,27 @@ func (c *cloneTree) flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.intro, "introduction", "", "where trust begins; default: what pullnode init stored in the clone")
 	fs.StringVar(&c.recovery, "recovery-key", "", "the node's recoveryKey; default: what pullnode init stored in the clone")
 	fs.StringVar(&c.dir, "dir", "", "the directory of flake.nix in the repository")
+}
+
+// onMain takes the branch main where none was said.
+func (c *cloneTree) onMain() {
+	if c.branch == "" {
+		c.branch = "main"
+	}
+}
+
+// checkout exports what the branch is at in the clone, for this host, into the
+// directory work, and gives the commit and its flake. A refusal begins with no.
+func (c *cloneTree) checkout(ctx context.Context, host, work, no string) (tip, flake string, err error) {
+	c.onMain()
+	if tip, err = c.tip(ctx, nil); err != nil {
+		return "", "", err
+	}
+	tree := filepath.Join(work, "source")
+	if err := c.export(ctx, host, tip, func(v sync.Verified) error { return v.Export(tree, sync.Limits{}) }); err != nil {
+		return "", "", fmt.Errorf("%s %w", no, err)
+	}
+	return tip, "path:" + filepath.Join(tree, c.dir), nil
 }
 
 // published fetches, and gives what the branch is at on the server: a node that is

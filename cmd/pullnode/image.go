@@ -15,7 +15,6 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"pullnode/internal/install"
-	"pullnode/sync"
 )
 
 // imageFormats are what pullnode image makes: of a machine, by the image builder of
@@ -64,9 +63,6 @@ func imageCommand() *command {
 		run: func(ctx context.Context, args []string, out io.Writer) error {
 			m.Host, m.run = args[0], runTool
 			m.say = func(format string, a ...any) { fmt.Fprintf(os.Stderr, format+"\n", a...) }
-			if m.branch == "" {
-				m.branch = "main"
-			}
 			if err := m.make(ctx); err != nil {
 				return err
 			}
@@ -90,21 +86,16 @@ func (m *diskImage) make(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	tip, err := m.tip(ctx, nil)
-	if err != nil {
-		return err
-	}
-	tree := filepath.Join(work, "source")
 	host := m.Host
 	if host == "installer" {
 		host = "" // no deploy rule names it
 	}
-	if err := m.export(ctx, host, tip, func(v sync.Verified) error { return v.Export(tree, sync.Limits{}) }); err != nil {
-		return fmt.Errorf("no image is made of %w", err)
+	tip, flake, err := m.checkout(ctx, host, work, "no image is made of")
+	if err != nil {
+		return err
 	}
 	m.Commit = tip
 	m.say("verified %s", short(tip))
-	flake := "path:" + filepath.Join(tree, m.dir)
 	attr, err := m.attribute(ctx, flake)
 	if err != nil {
 		return err
@@ -115,7 +106,7 @@ func (m *diskImage) make(ctx context.Context) error {
 		}
 	}
 	m.say("building %s", attr)
-	raw, err := m.nix(ctx, "build", "--no-link", "--json", "--print-build-logs", flake+"#"+attr)
+	raw, err := m.run(ctx, install.Nix("build", "--no-link", "--json", "--print-build-logs", flake+"#"+attr)...)
 	if err != nil {
 		return fmt.Errorf("%s: %w", attr, err)
 	}
@@ -135,17 +126,13 @@ func (m *diskImage) make(ctx context.Context) error {
 	return err
 }
 
-func (m *diskImage) nix(ctx context.Context, args ...string) ([]byte, error) {
-	return m.run(ctx, append(append([]string{"nix"}, install.NixFlags...), append(args[:1:1], append([]string{"--no-update-lock-file"}, args[1:]...)...)...)...)
-}
-
 // attribute says what is built, and refuses what the flake does not have.
 func (m *diskImage) attribute(ctx context.Context, flake string) (string, error) {
 	f := imageFormats[m.Format]
 	system := nixSystem()
 	if m.Host != "installer" {
-		raw, err := m.nix(ctx, "eval", "--json", flake+`#nixosConfigurations."`+m.Host+`".config`, "--apply",
-			"c: { inherit (c.nixpkgs.hostPlatform) system; images = builtins.attrNames (c.system.build.images or { }); }")
+		raw, err := m.run(ctx, install.Nix("eval", "--json", flake+`#nixosConfigurations."`+m.Host+`".config`, "--apply",
+			"c: { inherit (c.nixpkgs.hostPlatform) system; images = builtins.attrNames (c.system.build.images or { }); }")...)
 		var has struct {
 			System string
 			Images []string
@@ -171,7 +158,7 @@ func (m *diskImage) attribute(ctx context.Context, flake string) (string, error)
 
 // knowsRepository proves that the installer would trust what this clone trusts.
 func (m *diskImage) knowsRepository(ctx context.Context, flake, system string) error {
-	raw, err := m.nix(ctx, "eval", "--json", flake+`#nixosConfigurations."installer-`+system+`".config.services.pullnode-installer.settings`)
+	raw, err := m.run(ctx, install.Nix("eval", "--json", flake+`#nixosConfigurations."installer-`+system+`".config.services.pullnode-installer.settings`)...)
 	var s struct{ URL, Introduction string }
 	if err == nil {
 		err = json.Unmarshal(raw, &s)

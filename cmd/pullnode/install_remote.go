@@ -51,9 +51,7 @@ func (i *installer) settings(conf string, far *remoteTarget) (err error) {
 		return usageError("what stands behind -- is for nixos-anywhere, with --target")
 	}
 	if i.remote != nil && conf == "" {
-		if far.branch == "" {
-			far.branch = "main"
-		}
+		far.onMain()
 		i.Dir = far.dir
 		return nil
 	}

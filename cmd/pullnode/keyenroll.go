@@ -21,7 +21,7 @@ import (
 	"pullnode/keysrc"
 )
 
-const sshHostKeyPath = "/etc/ssh/ssh_host_ed25519_key"
+const sshHostKeyPath = "/" + newHostKey
 
 // keyEnrollCommand is called on the host: it proves that the host's source gives a
 // key, and writes what the operator approves. The private key stays where it is.

@@ -114,11 +114,8 @@ func (j *join) do(r *secretRepo, rules []int, recipient string) error {
 	if err := r.take(r.conf.Add(rules, recipient, j.host)); err != nil {
 		return err
 	}
-	files, err := r.outdated(rules)
+	files, err := r.due(rules)
 	if err != nil {
-		return err
-	}
-	if err := needSops(updateCommands(files)...); err != nil {
 		return err
 	}
 	if err := r.write(); err != nil {

@@ -138,11 +138,8 @@ func (j *join) possible(r *secretRepo, recipient string) error {
 	if err := try.take(r.conf.Add(rules, cmp.Or(recipient, nobodysKey), j.host)); err != nil {
 		return err
 	}
-	files, err := try.outdated(rules)
-	if err != nil {
-		return err
-	}
-	return needSops(updateCommands(files)...)
+	_, err = try.due(rules)
+	return err
 }
 
 // nobodysKey is a recipient that nobody has.

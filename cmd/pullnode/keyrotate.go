@@ -127,11 +127,8 @@ func (r *secretRepo) rotateTo(host string, keys []string, to, path, kind string)
 			rules = append(rules, i)
 		}
 	}
-	files, err := r.outdated(rules)
+	files, err := r.due(rules)
 	if err != nil {
-		return err
-	}
-	if err := needSops(updateCommands(files)...); err != nil {
 		return err
 	}
 	if err := r.write(); err != nil {

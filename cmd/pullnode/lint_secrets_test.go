@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"filippo.io/age"
 
 	"pullnode/internal/sopsconf"
-	"pullnode/keysrc"
 	"pullnode/keysrc/keysrctest"
 	"pullnode/sync"
 )
@@ -157,22 +155,9 @@ func TestLintExampleFleet(t *testing.T) {
 	if err := os.WriteFile(path, key, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	source, err := json.Marshal(map[string]string{"type": "ssh-host-key", "path": path})
-	if err != nil {
-		t.Fatal(err)
+	if got := keysrctest.SSHRecipient(t, path); got != exampleOpen {
+		t.Errorf("the example's key is %s", got)
 	}
-	ch, err := keysrc.OpenAll([]json.RawMessage{source})
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := ch.Fetch(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if k.Recipient() != exampleOpen {
-		t.Errorf("the example's key is %s", k.Recipient())
-	}
-	k.Wipe()
 	list, err := exec.Command("git", "-C", top, "ls-files", "hosts", "secrets").Output()
 	if err != nil {
 		t.Fatal(err)

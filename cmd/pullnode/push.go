@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"pullnode/internal/install"
-	"pullnode/sync"
 )
 
 // pushProfile is the profile by which deploy-rs hands a system to pullnode; lib.mkFleet
@@ -38,9 +36,6 @@ func pushCommand() *command {
 			jsonFlag(fs, &asJSON)
 		},
 		run: func(ctx context.Context, args []string, out io.Writer) error {
-			if c.branch == "" {
-				c.branch = "main"
-			}
 			tip, err := push(ctx, &c, args[0], pass)
 			if err != nil {
 				return err
@@ -68,15 +63,11 @@ func push(ctx context.Context, c *cloneTree, host string, pass []string) (string
 		return "", err
 	}
 	defer os.RemoveAll(work)
-	tip, err := c.tip(ctx, nil) // the server may be what is broken
+	// Of the clone alone: the server may be what is broken.
+	tip, flake, err := c.checkout(ctx, host, work, "nothing is pushed:")
 	if err != nil {
 		return "", err
 	}
-	tree := filepath.Join(work, "source")
-	if err := c.export(ctx, host, tip, func(v sync.Verified) error { return v.Export(tree, sync.Limits{}) }); err != nil {
-		return "", fmt.Errorf("nothing is pushed: %w", err)
-	}
-	flake := "path:" + filepath.Join(tree, c.dir)
 	n, err := nodeOf(ctx, flake, host)
 	if err != nil {
 		return "", err
@@ -100,8 +91,7 @@ func push(ctx context.Context, c *cloneTree, host string, pass []string) (string
 // nodeOf says how deploy-rs would reach the host, and refuses one whose system would
 // be switched to without pullnode's checks and guard.
 func nodeOf(ctx context.Context, flake, host string) (n deployNode, err error) {
-	argv := append([]string{"nix"}, install.NixFlags...)
-	raw, err := runTool(ctx, append(argv, "eval", "--no-update-lock-file", "--json", flake+`#deploy.nodes."`+host+`"`, "--apply",
+	raw, err := runTool(ctx, install.Nix("eval", "--json", flake+`#deploy.nodes."`+host+`"`, "--apply",
 		`n: { inherit (n) hostname; sshUser = n.sshUser or "root"; sshOpts = n.sshOpts or [ ]; profile = n.profiles.system.profilePath or ""; }`)...)
 	if err == nil {
 		err = json.Unmarshal(raw, &n)

@@ -113,13 +113,9 @@ func (r *secretRepo) files() ([]keysrc.Meta, error) {
 
 // recipientsOf are a file's, of age, in order and once each.
 func recipientsOf(m keysrc.Meta) (all []string) {
-	for _, g := range m.Groups {
-		for _, a := range g.Age {
-			all = append(all, a.Recipient)
-		}
-	}
+	all = keysrc.Recipients([]keysrc.Meta{m})
 	slices.Sort(all)
-	return slices.Compact(all)
+	return all
 }
 
 // outdated are the files that have other recipients than these rules say.
@@ -139,6 +135,15 @@ func (r *secretRepo) outdated(rules []int) (names []string, err error) {
 		}
 	}
 	return names, nil
+}
+
+// due is outdated, and an error when there is no sops to update them with.
+func (r *secretRepo) due(rules []int) ([]string, error) {
+	files, err := r.outdated(rules)
+	if err != nil {
+		return nil, err
+	}
+	return files, needSops(updateCommands(files)...)
 }
 
 // rulesOf are the rules that a host's own files are encrypted by. A rule that other

@@ -53,10 +53,15 @@ const factsOf = `c: {
   keys = { inherit (c.services.pullnode.settings.keys) sources files; recipient = toString c.services.pullnode.settings.keys.recipient; };
 }`
 
-// NixFlags keep a tree from choosing where Nix gets things from, as in package
+// nixFlags keep a tree from choosing where Nix gets things from, as in package
 // activate.
-var NixFlags = []string{"--extra-experimental-features", "nix-command flakes",
+var nixFlags = []string{"--extra-experimental-features", "nix-command flakes",
 	"--option", "accept-flake-config", "false", "--option", "flake-registry", ""}
+
+// Nix is the command line of nix for a verb that works on a verified tree.
+func Nix(verb string, args ...string) []string {
+	return slices.Concat([]string{"nix"}, nixFlags, []string{verb, "--no-update-lock-file"}, args)
+}
 
 // Flake is the verified tree and the host in it, as Nix tools take it.
 func (i *Installer) Flake() string { return i.flake() + "#" + i.Host }
@@ -76,9 +81,7 @@ func (i *Installer) Look(ctx context.Context) (Facts, error) {
 			}
 		}
 	}
-	argv := append([]string{"nix"}, NixFlags...)
-	argv = append(argv, "eval", "--json", "--no-update-lock-file", i.flake()+`#nixosConfigurations."`+i.Host+`".config`, "--apply", factsOf)
-	out, err := i.Run(ctx, argv...)
+	out, err := i.Run(ctx, Nix("eval", "--json", i.flake()+`#nixosConfigurations."`+i.Host+`".config`, "--apply", factsOf)...)
 	if err != nil {
 		return f, fmt.Errorf("%s does not evaluate: %w", i.Host, err)
 	}

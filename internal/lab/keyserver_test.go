@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"pullnode/internal/gitrig"
-	"pullnode/keysrc"
 )
 
 // keyServer is `pullnode keyserver` on this machine, outside the node, with what it
@@ -114,23 +113,4 @@ func (s *keyServer) rule(key string, value any) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-}
-
-// sshRecipient is the age recipient that ssh-to-age gives for an SSH host key.
-func sshRecipient(t *testing.T, hostKey string) string {
-	t.Helper()
-	raw, err := json.Marshal(map[string]any{"type": "ssh-host-key", "path": hostKey})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := keysrc.OpenAll([]json.RawMessage{raw})
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := c.Fetch(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer k.Wipe()
-	return k.Recipient()
 }

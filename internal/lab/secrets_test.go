@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"pullnode/internal/gitrig"
+	"pullnode/keysrc/keysrctest"
 )
 
 const (
@@ -63,7 +64,7 @@ func newSecretHost(t *testing.T, release string) *secretHost {
 	}
 	n := &secretHost{keyNode: &keyNode{&node{t: t, r: gitrig.New(t)}, newID(t)}, repo: gitrig.New(t)}
 	n.hostKey = n.r.Key("machine")
-	n.machine = sshRecipient(t, n.hostKey)
+	n.machine = keysrctest.SSHRecipient(t, n.hostKey)
 	pub, err := os.ReadFile(n.hostKey + ".pub")
 	if err != nil {
 		t.Fatal(err)
