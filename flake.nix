@@ -46,33 +46,15 @@
           staging = ./modules/environments/staging.nix;
           production = ./modules/environments/production.nix;
         };
-      };
-
-      # Installers for the repository of modules/repository.nix.
-      installer =
-        medium: system:
-        lib.nixosSystem {
-          modules = [
-            medium
-            (
-              { lib, ... }:
-              {
-                nixpkgs.hostPlatform = system;
-                services.pullnode-installer = {
-                  operatorKeys = lib.concatLists (lib.attrValues (import ./modules/operators.nix));
-                  settings = import ./modules/repository.nix;
-                };
-              }
-            )
-          ];
+        # For the repository of modules/repository.nix.
+        installer = {
+          operatorKeys = lib.concatLists (lib.attrValues (import ./modules/operators.nix));
+          settings = import ./modules/repository.nix;
         };
+      };
     in
     {
-      inherit (fleet) deploy;
-
-      nixosConfigurations =
-        fleet.nixosConfigurations
-        // lib.genAttrs' systems (system: lib.nameValuePair "installer-${system}" (installer ./nix/iso.nix system));
+      inherit (fleet) nixosConfigurations deploy;
 
       lib = fleetLib;
 
@@ -92,10 +74,7 @@
           pullnode-linked = pkgs.callPackage ./nix/package.nix { static = false; };
           default = pullnode;
         }
-        // import ./nix/images.nix {
-          inherit lib installer;
-          inherit (fleet) nixosConfigurations;
-        } pkgs.stdenv.hostPlatform.system
+        // fleet.packages.${pkgs.stdenv.hostPlatform.system}
       );
 
       apps = eachSystem (
@@ -118,6 +97,7 @@
             pkgs
             self
             inputs
+            fleet
             ;
         }
       );

@@ -31,6 +31,14 @@ type evaluation struct {
 			} `json:"profiles"`
 		} `json:"nodes"`
 	} `json:"deploy"`
+	Images map[string]struct {
+		Image   string `json:"image"`
+		Follows string `json:"follows"`
+		Disk    string `json:"disk"`
+	} `json:"images"`
+	FindsVirtualDisks map[string]bool   `json:"findsVirtualDisks"`
+	ActivateChecks    map[string]string `json:"activateChecks"`
+
 	SopsAlone  map[string]any `json:"sopsAlone"`
 	SopsBeside map[string]any `json:"sopsBeside"`
 }
@@ -86,6 +94,30 @@ func TestEvaluateFlake(t *testing.T) {
 		if !strings.HasPrefix(e.Apps[name], "/nix/store/") {
 			t.Errorf("app %s: %q", name, e.Apps[name])
 		}
+	}
+	for name, i := range e.Images {
+		drv(name, i.Image)
+		if i.Follows != i.Image {
+			t.Errorf("%s: what is started from the image follows another system:\n%s\n%s", name, i.Image, i.Follows)
+		}
+		if strings.Contains(i.Disk, "by-partlabel/disk-main") {
+			t.Errorf("%s: its root is %s, which is disko's", name, i.Disk)
+		}
+	}
+	for name := range e.Hosts {
+		if !e.FindsVirtualDisks[name] {
+			t.Errorf("%s has no driver of virtual disks in the initrd", name)
+		}
+	}
+	for name, system := range map[string]string{"minimal": "aarch64-linux", "example": "x86_64-linux"} {
+		for s, command := range e.ActivateChecks {
+			if asked := strings.Contains(command, ":"+name+":"); asked != (s == system) {
+				t.Errorf("checks.%s.deploy-activate looks at %s: %v", s, name, asked)
+			}
+		}
+	}
+	if len(e.Images) < 2 || len(e.ActivateChecks) != 2 {
+		t.Errorf("%d images, %d checks", len(e.Images), len(e.ActivateChecks))
 	}
 	if len(e.SopsAlone) == 0 || !reflect.DeepEqual(e.SopsAlone, e.SopsBeside) {
 		t.Errorf("pullnode without key sources changes sops-nix:\n%v\n%v", e.SopsAlone, e.SopsBeside)

@@ -47,6 +47,29 @@ func TestHostFolders(t *testing.T) {
 	}
 }
 
+// What is wrong with a folder is said by its name, not by a line of the library.
+func TestHostFolderErrors(t *testing.T) {
+	lib := "import " + file(t, "lib/host.nix") + " { lib = import " + file(t, "tests/minilib.nix") + "; }"
+	for _, c := range []struct{ host, want string }{
+		{`{ }`, `hosts/web01/host.nix: system is missing`},
+		{`{ system = "x86_64-linux"; enviroment = "staging"; }`, `hosts/web01/host.nix: unknown enviroment; it has system, environment, address, sshUser`},
+		{`{ lib, ... }: { }`, `hosts/web01/host.nix: it is no attribute set`},
+		{`{ system = "x86_64-linux"; environment = "stagng"; }`, `hosts/web01/host.nix: unknown environment stagng; there are production, staging`},
+		{`{ system = "x86_64-linux"; }`, `hosts/web01/default.nix is missing`},
+	} {
+		dir := t.TempDir()
+		write(t, filepath.Join(dir, "host.nix"), c.host)
+		if !strings.Contains(c.want, "default.nix") {
+			write(t, filepath.Join(dir, "default.nix"), "{ }")
+		}
+		expr := `let l = ` + lib + `; dir = ` + dir + `; host = l.readHost dir "web01"; in
+			builtins.deepSeq (l.hostModule { inherit dir host; environments = { staging = { }; production = { }; }; }).imports host`
+		if _, said, err := instantiateSays(t, "--eval", "--strict", "--json", "--readonly-mode", "--expr", expr); err == nil || !strings.Contains(said, c.want) {
+			t.Errorf("%s: want %q, got %v:\n%s", c.host, c.want, err, said)
+		}
+	}
+}
+
 // What each machine sets is what the program reads. A machine of an environment
 // follows its branch.
 func TestSettingsOfTheHosts(t *testing.T) {

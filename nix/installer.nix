@@ -146,7 +146,7 @@ in
       script = ''
         echo "pullnode installer: ssh root@ one of"
         ${lib.getExe' pkgs.iproute2 "ip"} -brief address show scope global
-        ${lib.getExe' pkgs.openssh "ssh-keygen"} -lf /etc/ssh/ssh_host_ed25519_key.pub
+        ${lib.getExe' pkgs.openssh "ssh-keygen"} -lf /etc/ssh/ssh_host_ed25519_key
         echo "then: pullnode install HOST"
       '';
     };

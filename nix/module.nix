@@ -13,6 +13,13 @@
 
 let
   cfg = config.services.pullnode;
+
+  daemonLimits = {
+    # One build that is too big must not end all others.
+    OOMPolicy = lib.mkDefault "continue";
+    MemoryMax = lib.mkIf (cfg.nixDaemon.memoryMax != null) (lib.mkDefault cfg.nixDaemon.memoryMax);
+    CPUWeight = lib.mkIf (cfg.nixDaemon.cpuWeight != null) (lib.mkDefault cfg.nixDaemon.cpuWeight);
+  };
 in
 {
   imports = [
@@ -104,11 +111,10 @@ in
       "pullnode-build"
     ];
 
-    systemd.services.nix-daemon.serviceConfig = {
-      # One build that is too big must not end all others.
-      OOMPolicy = lib.mkDefault "continue";
-      MemoryMax = lib.mkIf (cfg.nixDaemon.memoryMax != null) (lib.mkDefault cfg.nixDaemon.memoryMax);
-      CPUWeight = lib.mkIf (cfg.nixDaemon.cpuWeight != null) (lib.mkDefault cfg.nixDaemon.cpuWeight);
+    systemd.services.nix-daemon.serviceConfig = daemonLimits;
+    # Lix has an instance for each connection, with the builds in it.
+    systemd.services."nix-daemon@" = lib.mkIf (config.nix.package.pname or null == "lix") {
+      serviceConfig = daemonLimits;
     };
   };
 }

@@ -19,6 +19,16 @@ const root = ".."
 // neither a daemon nor a user's rights. Nothing is written to the store.
 func instantiate(t *testing.T, args ...string) ([]byte, error) {
 	t.Helper()
+	out, said, err := instantiateSays(t, args...)
+	if err != nil {
+		t.Logf("nix-instantiate %s\n%s", strings.Join(args, " "), said)
+	}
+	return out, err
+}
+
+// instantiateSays gives what it says too.
+func instantiateSays(t *testing.T, args ...string) ([]byte, string, error) {
+	t.Helper()
 	bin, err := exec.LookPath("nix-instantiate")
 	if err != nil {
 		t.Fatal("nix-instantiate is missing (Debian package nix-bin)")
@@ -33,10 +43,7 @@ func instantiate(t *testing.T, args ...string) ([]byte, error) {
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
-	if err != nil {
-		t.Logf("nix-instantiate %s\n%s", strings.Join(args, " "), errs.String())
-	}
-	return out, err
+	return out, errs.String(), err
 }
 
 // evaluate gives the value of a Nix expression.

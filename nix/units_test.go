@@ -146,9 +146,19 @@ func TestDropIns(t *testing.T) {
 			t.Errorf("%s is not installed", tool)
 		}
 	}
+	// Remotes on the machine itself: NixOS gives a service no git by itself.
+	for _, unit := range []string{"pullnode", "pullnode-sync"} {
+		if !hasPackage(minimal.Services[unit].Path, "gitMinimal") {
+			t.Errorf("%s has no git: %q", unit, minimal.Services[unit].Path)
+		}
+	}
 	if slices.Contains(minimal.Packages, "deploy-rs") || !slices.Contains(full.Packages, "deploy-rs") {
 		t.Error("deploy-rs is installed where it was not asked for, or the other way round")
 	}
+}
+
+func hasPackage(path []string, name string) bool {
+	return slices.ContainsFunc(path, func(p string) bool { return strings.HasSuffix(p, "-"+name) })
 }
 
 // Where secrets are installed in the boot: sources of this machine before
@@ -178,6 +188,9 @@ func TestBootOrderOfSecrets(t *testing.T) {
 		t.Errorf("late: wanted by %q", s.WantedBy)
 	}
 	has("late: after", late.Services["sops-install-secrets"].After, "pullnode-await-key.service")
+	if !hasPackage(late.Services["pullnode-keyfetch@"].Path, "gitMinimal") {
+		t.Errorf("pullnode-keyfetch@ has no git: %q", late.Services["pullnode-keyfetch@"].Path)
+	}
 	await := late.Services["pullnode-await-key"]
 	has("late: the question comes after", await.After, "network-online.target", "pcscd.socket", "pullnode-keyfetch.socket")
 	has("late: the question wants", await.Wants, "network-online.target", "pcscd.socket", "pullnode-keyfetch.socket")

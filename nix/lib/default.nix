@@ -11,40 +11,10 @@
 
 let
   inherit (inputs.nixpkgs) lib;
-
-  known = [
-    "system"
-    "environment"
-    "address"
-    "sshUser"
-  ];
-
-  # host.nix, with its defaults.
-  readHost =
-    dir: name:
-    let
-      given = import (dir + "/host.nix");
-      unknown = lib.subtractLists known (lib.attrNames given);
-    in
-    if unknown != [ ] then
-      throw "hosts/${name}/host.nix: unknown ${lib.head unknown}; it has ${lib.concatStringsSep ", " known}"
-    else
-      {
-        inherit name;
-        environment = null;
-        address = name;
-        sshUser = "root";
-      }
-      // given;
-
-  # Images bring file systems of their own.
-  imageFormats = [
-    "iso"
-    "qemu"
-    "qemu-efi"
-    "raw"
-    "raw-efi"
-  ];
+  inherit (import ./host.nix { inherit lib; }) readHost hostModule;
+  images = import ./images.nix { inherit lib; };
+  nodes = import ./deploy.nix { inherit inputs lib; };
+  checks = import ./checks.nix { inherit inputs lib; };
 
   mkHost =
     {
@@ -56,12 +26,8 @@ let
     }:
     let
       host = readHost dir name;
-      optionalFile = file: lib.optional (builtins.pathExists (dir + "/${file}")) (dir + "/${file}");
-      environment =
-        environments.${host.environment}
-          or (throw "hosts/${name}/host.nix: unknown environment ${host.environment}; there are ${lib.concatStringsSep ", " (lib.attrNames environments)}");
     in
-    inputs.nixpkgs.lib.nixosSystem {
+    lib.nixosSystem {
       specialArgs = {
         inputs = removeAttrs inputs [ "self" ];
         inherit host;
@@ -71,41 +37,53 @@ let
         ../module.nix
         inputs.disko.nixosModules.disko
         inputs.sops-nix.nixosModules.sops
-        (dir + "/default.nix")
-        {
-          networking.hostName = lib.mkDefault name;
-          nixpkgs.hostPlatform = lib.mkDefault host.system;
-          image.modules = lib.genAttrs imageFormats (_: {
-            disko.enableConfig = lib.mkForce false;
-          }) // {
-            # Cards boot by extlinux.conf.
-            sd-card = {
-              disko.enableConfig = lib.mkForce false;
-              boot.loader.systemd-boot.enable = lib.mkForce false;
-            };
-          };
-        }
+        (hostModule { inherit dir host environments; })
+        (images.ofHost name)
       ]
-      ++ optionalFile "disko.nix"
-      ++ map (report: { hardware.facter.reportPath = report; }) (optionalFile "facter.json")
-      ++ lib.optional (host.environment != null) environment
       ++ modules;
     };
 
-  # Every folder of `hosts` that has a host.nix.
+  # The installer of a repository, by system: `operatorKeys` and `settings` as in
+  # services.pullnode-installer.
+  mkInstaller =
+    {
+      system,
+      medium ? ../iso.nix,
+      operatorKeys ? [ ],
+      settings,
+      modules ? [ ],
+    }:
+    lib.nixosSystem {
+      modules = [
+        medium
+        {
+          nixpkgs.hostPlatform = system;
+          services.pullnode-installer = { inherit operatorKeys settings; };
+        }
+      ]
+      ++ modules;
+    };
+
+  # Every folder of `hosts` that has a host.nix; and, where `installer` says how
+  # mkInstaller makes them, the installers of `systems`.
   mkFleet =
     {
       hosts,
       modules ? [ ],
       environments ? { },
       specialArgs ? { },
+      installer ? null,
+      systems ? [
+        "x86_64-linux"
+        "aarch64-linux"
+      ],
     }:
     let
       folders = lib.filterAttrs (
         name: type: type == "directory" && builtins.pathExists (hosts + "/${name}/host.nix")
       ) (builtins.readDir hosts);
       meta = lib.mapAttrs (name: _: readHost (hosts + "/${name}") name) folders;
-      nixosConfigurations = lib.mapAttrs (
+      machines = lib.mapAttrs (
         name: _:
         mkHost {
           inherit
@@ -117,51 +95,39 @@ let
           dir = hosts + "/${name}";
         }
       ) folders;
-    in
-    {
-      inherit meta nixosConfigurations;
+      installerOf = medium: system: mkInstaller (installer // { inherit medium system; });
+      perSystem = lib.genAttrs systems;
+      machinesOf = system: lib.filterAttrs (name: _: meta.${name}.system == system) machines;
 
-      # For the day when pulling is broken; pullnode itself never needs it.
-      deploy.nodes = lib.mapAttrs (
-        name: nixos:
-        let
-          inherit (inputs.deploy-rs.lib.${meta.${name}.system}) activate;
-          cfg = nixos.config.services.pullnode;
-          inherit (nixos.config.system.build) toplevel;
-          # The agent makes the switch, with its checks and its guard, and puts back
-          # what is bad: deploy-rs' own ways of doing so are off. The profile only
-          # keeps what was copied; the system profile is the agent's.
-          byAgent = {
-            autoRollback = false;
-            magicRollback = false;
-            profiles.system = {
-              user = "root";
-              profilePath = "/nix/var/nix/profiles/pullnode-push";
-              path =
-                (
-                  activate.custom
-                  // {
-                    dryActivate = "${toplevel}/bin/switch-to-configuration dry-activate";
-                    boot = "echo 'pullnode does not take a system for the next boot only' >&2; exit 1";
-                  }
-                )
-                  toplevel
-                  "${lib.getExe cfg.package} pushed ${toplevel}";
-            };
-          };
-          bySwitch.profiles.system = {
-            user = "root";
-            path = activate.nixos nixos;
-          };
-        in
-        {
-          hostname = meta.${name}.address;
-          inherit (meta.${name}) sshUser;
-        }
-        // (if cfg.enable then byAgent else bySwitch)
-      ) nixosConfigurations;
-    };
+      fleet = {
+        inherit meta;
+
+        nixosConfigurations =
+          machines
+          // lib.optionalAttrs (installer != null) (
+            lib.listToAttrs (
+              map (system: lib.nameValuePair "installer-${system}" (installerOf ../iso.nix system)) systems
+            )
+          );
+
+        deploy.nodes = lib.mapAttrs (name: nodes meta.${name}) machines;
+
+        # Images, by system: MACHINE-FORMAT, and installer-iso and installer-kexec.
+        packages = perSystem (
+          system:
+          lib.concatMapAttrs images.named (machinesOf system)
+          // lib.optionalAttrs (installer != null) {
+            installer-iso = (installerOf ../iso.nix system).config.system.build.isoImage;
+            installer-kexec = (installerOf images.kexec system).config.system.build.image;
+          }
+        );
+
+        # By system: every machine evaluates, and deploy-rs accepts deploy.nodes.
+        checks = perSystem (checks fleet);
+      };
+    in
+    fleet;
 in
 {
-  inherit mkHost mkFleet;
+  inherit mkHost mkFleet mkInstaller;
 }

@@ -140,6 +140,8 @@ in
     systemd.services.pullnode-sync = {
       wantedBy = [ "multi-user.target" ];
       restartTriggers = [ cfg.settingsFile ];
+      # For remotes on this machine: it asks `git upload-pack`.
+      path = [ pkgs.gitMinimal ];
       serviceConfig.LoadCredential = lib.mkIf (remoteCredentials != [ ]) remoteCredentials;
     };
 
@@ -166,8 +168,9 @@ in
     };
 
     systemd.sockets.pullnode-keyfetch = lib.mkIf (hasSource "git") { wantedBy = [ "sockets.target" ]; };
-    systemd.services."pullnode-keyfetch@" = lib.mkIf (gitCredentials != [ ]) {
-      serviceConfig.LoadCredential = gitCredentials;
+    systemd.services."pullnode-keyfetch@" = lib.mkIf (hasSource "git") {
+      path = [ pkgs.gitMinimal ];
+      serviceConfig.LoadCredential = lib.mkIf (gitCredentials != [ ]) gitCredentials;
     };
   };
 }

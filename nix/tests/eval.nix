@@ -60,6 +60,20 @@ let
       };
     };
   };
+
+  # What the settings in an image name, looked up in the flake: names in it have no dots.
+  followed =
+    name: format:
+    let
+      image = flake.nixosConfigurations.${name}.config.system.build.images.${format};
+      inherit (image.passthru) config;
+      path = lib.splitString "." (lib.replaceStrings [ "\"" ] [ "" ] config.services.pullnode.settings.attr);
+    in
+    {
+      image = toplevel image.passthru;
+      follows = (lib.getAttrFromPath path flake).drvPath;
+      disk = config.fileSystems."/".device;
+    };
 in
 {
   hosts = lib.mapAttrs (_: toplevel) flake.nixosConfigurations;
@@ -77,6 +91,16 @@ in
     };
     aarch64-linux = drvPaths { inherit (flake.packages.aarch64-linux) pullnode minimal-sd-card; };
   };
+  images = {
+    minimal-sd-card = followed "minimal" "sd-card";
+    web-staging-raw-efi = followed "web-staging" "raw-efi";
+  };
+  # Drivers of virtual disks, for the machines whose hardware nobody has described.
+  findsVirtualDisks = lib.mapAttrs (
+    _: nixos: lib.elem "virtio_blk" nixos.config.boot.initrd.availableKernelModules
+  ) flake.nixosConfigurations;
+  # deploy-rs' checks build what they look at: each is asked where it can be built.
+  activateChecks = lib.mapAttrs (_: checks: checks.deploy-activate.buildCommand) flake.checks;
   # The other VM tests want all that their machine was built with, which only a store
   # that can be written knows.
   checks = drvPaths { inherit (flake.checks.x86_64-linux) vm-starts vm-refuses-unsigned; };
@@ -86,7 +110,10 @@ in
     lib.filterAttrs (_: nixos: nixos.config.disko.devices.disk or { } != { }) flake.nixosConfigurations
   );
   deploy = builtins.fromJSON (builtins.unsafeDiscardStringContext (builtins.toJSON flake.deploy));
-  deployChecks = drvPaths (flake.inputs.deploy-rs.lib.x86_64-linux.deployChecks flake.deploy);
+  deployChecks = drvPaths {
+    inherit (flake.checks.x86_64-linux) deploy-schema deploy-activate;
+    arm-schema = flake.checks.aarch64-linux.deploy-schema;
+  };
   sopsAlone = comparable (existing [ ]);
   sopsBeside = comparable (existing [ withPullnode ]);
 }
