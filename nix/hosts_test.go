@@ -193,7 +193,7 @@ func TestRecipients(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if seen < 5 {
+	if seen < 6 {
 		t.Errorf("%d secret files seen", seen)
 	}
 }

@@ -17,6 +17,7 @@ var exampleLost = []string{
 	"age1tlr0gura08akyx2d8wyu7ysqkd4kwjl7t7jzxvl4twt454dj839sjras0u",
 	"age180ty9zw7n3zz02lfl0mys7a5d46g342vsugrm9dxu0cgwh90u3cs65ye8p",
 	"age1cg2d8mwxsxrrnegffpzzqqa663r0fqz30za39u7mke2x3sfj3vqquq2ggx",
+	"age1qz6dsy9e04qwmzjny7ggzxn8jqrzt7mevkwl8zlh5hrxr5c0upvq648ghf",
 }
 
 // example refuses the example's keys in files that are not its own.

@@ -1,8 +1,9 @@
-# The least that a node needs, on a small ARM board: no secrets, no services.
-{ lib, ... }:
+# The least that a node needs, on a small ARM board: no services, and one secret.
+{ config, lib, ... }:
 {
   imports = [
     ../../modules/base.nix
+    ../../modules/secrets.nix
     ../../modules/ssh.nix
     ../../modules/users.nix
   ];
@@ -10,6 +11,15 @@
   # It is slow, so it gets builds from a cache and asks seldom.
   services.pullnode.settings.schedule.interval = "30m";
   services.pullnode.tools.enable = false;
+
+  # A board in a corner without a cable. The secret is a line psk=PASSPHRASE.
+  sops.defaultSopsFile = ./secrets.yaml;
+  sops.secrets.wifi.owner = "wpa_supplicant";
+  networking.wireless = {
+    enable = true;
+    secretsFile = config.sops.secrets.wifi.path;
+    networks.example.pskRaw = "ext:psk";
+  };
 
   boot.loader.systemd-boot.enable = lib.mkDefault true;
 

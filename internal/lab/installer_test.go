@@ -49,7 +49,9 @@ const installableFlake = `{
 // TestInstallerToNode is the straight path: a machine without a system installs
 // itself from the signed branch, boots what is on its disk, and deploys the next
 // signed commit. Before that, whatever is refused leaves the disk as it was.
-func TestInstallerToNode(t *testing.T) {
+func TestInstallerToNode(t *testing.T) { each(t, installerToNode) }
+
+func installerToNode(t *testing.T, release string) {
 	bin, err := GoBinary(t.Context(), "pullnode/cmd/pullnode")
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +64,7 @@ func TestInstallerToNode(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, h := boot(t, Options{Release: Releases[0], Name: "lab", Network: true, Files: files})
+	ctx, h := boot(t, Options{Release: release, Name: "lab", Network: true, Files: files})
 	n := &node{t: t, ctx: ctx, h: h, r: gitrig.New(t)}
 	n.explain()
 	n.web = serve(t, h.Gateway, n.r.Handler())
