@@ -48,13 +48,9 @@ func (e *LeakError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// The marks of private keys. A file that only speaks of them, as programs and
+// The mark of age identities. A file that only speaks of them, as programs and
 // manuals do, has no whole one behind the mark.
-var (
-	ageMark = []byte("AGE-SECRET-KEY-")
-	sshMark = []byte("-----BEGIN OPENSSH PRIVATE KEY-----")
-	sshBody = []byte("b3BlbnNzaC1rZXktdjE") // base64 of its magic, "openssh-key-v1"
-)
+var ageMark = []byte("AGE-SECRET-KEY-")
 
 const (
 	scanChunk = 256 << 10 // fits a second-level cache
@@ -67,8 +63,10 @@ type Look struct {
 	// Only limits age identities to these public halves; nil is any. Packages
 	// have example keys in their manuals, which are nobody's.
 	Only []string
-	// SSH looks for SSH private keys too.
-	SSH bool
+	// SSH looks for SSH private keys too, but for those with the fingerprints of
+	// Public (as of `ssh-keygen -l`), which everybody is meant to have.
+	SSH    bool
+	Public []string
 	// Values are looked for as they are and as a JSON string has them; those that
 	// are Short are not. Whitespace around them does not count.
 	Values Values
@@ -86,11 +84,7 @@ func NewScanner(look Look) *Scanner {
 		return Leak{Recipient: r}, r != "" && (look.Only == nil || slices.Contains(look.Only, r))
 	}}}
 	if look.SSH {
-		needles = append(needles, needle{sshMark, func(rest []byte) (Leak, bool) {
-			rest = rest[len(sshMark):]
-			// The line may be indented or written as "\n" inside a string.
-			return Leak{}, bytes.HasPrefix(bytes.TrimLeft(rest[:min(len(rest), 64)], "\r\n\\n\t "), sshBody)
-		}})
+		needles = append(needles, sshNeedle(look.Public))
 	}
 	for _, v := range look.Values {
 		if v.Short() {

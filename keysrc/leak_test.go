@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"filippo.io/age"
+	gossh "golang.org/x/crypto/ssh"
 
 	"pullnode/keysrc"
 )
@@ -20,6 +21,10 @@ func TestScanner(t *testing.T) {
 		t.Fatal(err)
 	}
 	ssh, _ := sshKeygen(t, "ed25519", "")
+	parsed, err := gossh.ParsePrivateKey(ssh)
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	files := map[string][]byte{
 		"plain":            []byte("key = \"" + id.String() + "\";\n"),
@@ -72,6 +77,7 @@ func TestScanner(t *testing.T) {
 	}
 	ours := []string{"plain", "deep/in/binary", "over the border"}
 	check("all", found(keysrc.Look{SSH: true}), append(ours, "post-quantum", "ssh", "ssh in a string", "somebody's")...)
+	check("all but a public one", found(keysrc.Look{SSH: true, Public: []string{gossh.FingerprintSHA256(parsed.PublicKey())}}), append(ours, "post-quantum", "somebody's")...)
 	check("ours", found(keysrc.Look{Only: []string{id.Recipient().String()}}), ours...)
 
 	err = &keysrc.LeakError{Leaks: []keysrc.Leak{{Path: "/nix/store/x/plain", Recipient: id.Recipient().String()}}}

@@ -130,11 +130,7 @@ var elsewhere = []string{"GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_OBJE
 // gitRaw is gitIn with the output as it is, with more in the environment and with
 // a standard input.
 func gitRaw(ctx context.Context, dir string, env []string, stdin string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir}, args...)...)
-	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool {
-		name, _, _ := strings.Cut(kv, "=")
-		return slices.Contains(elsewhere, name)
-	}), env...)
+	cmd := gitCommand(ctx, dir, env, args...)
 	var errs bytes.Buffer
 	cmd.Stdin, cmd.Stderr = strings.NewReader(stdin), &errs
 	out, err := cmd.Output()
@@ -146,4 +142,13 @@ func gitRaw(ctx context.Context, dir string, env []string, stdin string, args ..
 		return nil, fmt.Errorf("git %s: %s", verb, strings.TrimSpace(errs.String()))
 	}
 	return out, nil
+}
+
+func gitCommand(ctx context.Context, dir string, env []string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir}, args...)...)
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains(elsewhere, name)
+	}), env...)
+	return cmd
 }

@@ -94,31 +94,28 @@ func (l *linter) git(args ...string) (string, error) {
 }
 
 func (l *linter) run(recovery bool) error {
-	list, err := l.git("ls-tree", "-r", "-z", "--name-only", l.commit)
+	list, err := l.git("ls-tree", "-r", "-z", l.commit)
 	if err != nil {
 		return err
 	}
 	rules, secrets := l.secrets()
 	policy := map[string][]byte{}
 	lock := map[string]string{}
-	for name := range strings.SplitSeq(list, "\x00") {
-		if name == "" {
-			continue
-		}
-		text, err := l.git("cat-file", "blob", l.commit+":"+name)
-		if err != nil {
-			continue // a submodule, which verify refuses by name
-		}
+	err = eachBlob(l.ctx, l.dir, entries(list), func(name string, raw []byte) error {
 		switch {
 		case strings.HasPrefix(name, sync.PolicyDir+"/"):
-			policy[name] = []byte(text)
+			policy[name] = raw
 		case name == "flake.nix" || name == "flake.lock":
-			lock[name] = text
+			lock[name] = string(raw)
 		}
-		for _, leak := range leaks(name, []byte(text), rules) {
+		for _, leak := range leaks(name, raw, rules) {
 			l.add("secrets", "%s", leak)
 		}
-		secrets.see(name, []byte(text))
+		secrets.see(name, raw)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	secrets.run()
 	for _, what := range sync.Lint(policy, recovery) {
@@ -192,6 +189,13 @@ func (l *linter) history() error {
 		for name := range strings.SplitSeq(names, "\x00") {
 			name = strings.TrimSpace(name)
 			if name == "" || seen[name] || meantForAll(name) {
+				continue
+			}
+			blob, err := l.git("cat-file", "blob", strings.TrimSpace(id)+":"+name)
+			if err != nil {
+				return err
+			}
+			if len(keysIn(name, []byte(blob))) == 0 {
 				continue
 			}
 			seen[name] = true

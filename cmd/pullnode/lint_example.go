@@ -9,6 +9,10 @@ import (
 // hosts/example/test-only-host-key for everybody to read.
 const exampleOpen = "age1dfvtvyf8ma845a70pt6wyrrrur3rwneuzy5s2n6q4xzqq09sms0q85hhqg"
 
+// exampleHostKey is the fingerprint of that key, which is no leak: the example's
+// machine could not be tried out without it.
+const exampleHostKey = "SHA256:Hg8Z917rd5G1n1V9eCbJFPtOJsBEewW0UcdNLtOgzu0"
+
 // exampleLost are the other recipients of the example fleet. Nobody has their private
 // halves, so that what counts on them counts on nobody.
 var exampleLost = []string{

@@ -52,7 +52,7 @@ func TestLint(t *testing.T) {
 	with("alice", map[string]string{sync.RulesPath: "admin alice alcie\ndeploy * alice\n"}, `"alcie" in .pullnode/policy is neither`)
 	with("alice", map[string]string{"flake.lock": `{"root":"root","nodes":{"root":{},"x":{"locked":{"type":"github"}}}}`}, "no narHash")
 	with("alice", map[string]string{"secrets/db.yaml": "password: hunter2\n"}, "secrets/db.yaml")
-	key := "-----BEGIN " + "OPENSSH PRIVATE KEY-----\nAAAA\n"
+	key := "-----BEGIN " + "OPENSSH PRIVATE KEY-----\n" + strings.Repeat("AAAA", 16) + "\n"
 	with("alice", map[string]string{"id": key}, "id:1: holds a private key", "id in commit")
 	r.Git("rm", "-q", "id")
 	r.Commit("alice", "take it out")

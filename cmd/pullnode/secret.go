@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"pullnode/keysrc"
@@ -111,12 +112,12 @@ func checkSecrets() *command {
 				return err
 			}
 			var found []leak
-			for _, name := range files {
-				raw, err := gitRaw(ctx, top, nil, "", "cat-file", "blob", ":"+name)
-				if err != nil {
-					continue // a submodule
-				}
+			err = eachBlob(ctx, top, files, func(name string, raw []byte) error {
 				found = append(found, leaks(name, raw, rules)...)
+				return nil
+			})
+			if err != nil {
+				return err
 			}
 			if asJSON {
 				if err := printJSON(out, map[string]any{"files": len(files), "found": found}); err != nil {
@@ -138,22 +139,17 @@ func checkSecrets() *command {
 }
 
 // indexed are the files of the index, or those that the next commit changes.
-func indexed(ctx context.Context, top string, staged bool) ([]string, error) {
-	args := []string{"-C", top, "ls-files", "-z"}
-	if staged {
-		args = []string{"-C", top, "diff", "--cached", "--name-only", "--diff-filter=ACMRT", "-z"}
+func indexed(ctx context.Context, top string, staged bool) ([]entry, error) {
+	list, err := gitRaw(ctx, top, nil, "", "ls-files", "-s", "-z")
+	if err != nil || !staged {
+		return entries(string(list)), err
 	}
-	raw, err := exec.CommandContext(ctx, "git", args...).Output()
-	if err != nil {
-		return nil, fmt.Errorf("git %s: %w", args[2], err)
+	names, err := gitRaw(ctx, top, nil, "", "diff", "--cached", "--name-only", "--no-renames", "--diff-filter=ACMRT", "-z")
+	changed := map[string]bool{}
+	for name := range strings.SplitSeq(string(names), "\x00") {
+		changed[name] = true
 	}
-	var files []string
-	for name := range strings.SplitSeq(string(raw), "\x00") {
-		if name != "" {
-			files = append(files, name)
-		}
-	}
-	return files, nil
+	return slices.DeleteFunc(entries(string(list)), func(e entry) bool { return !changed[e.name] }), err
 }
 
 func count(found []leak) int {

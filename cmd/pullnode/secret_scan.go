@@ -64,12 +64,30 @@ func sopsRulesIn(raw []byte) (rules sopsRules, err error) {
 	return rules, nil
 }
 
+// privateKeys are the marks of private keys, as git and this program read them.
 var privateKeys = []struct {
 	what string
 	re   *regexp.Regexp
+	// body must follow the mark: a program that only speaks of keys has none.
+	body *regexp.Regexp
 }{
-	{"an age identity", regexp.MustCompile(`AGE-SECRET-KEY-(PQ-)?1[02-9AC-HJ-NP-Z]{50,}`)},
-	{"a private key", regexp.MustCompile(`-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----`)},
+	{"an age identity", regexp.MustCompile(`AGE-SECRET-KEY-(PQ-)?1[02-9AC-HJ-NP-Z]{50,}`), nil},
+	// PEM and OpenPGP's armor have lines of 64 characters, after a few header lines.
+	{"a private key", regexp.MustCompile(`-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----`), regexp.MustCompile(`[A-Za-z0-9+/=]{40}`)},
+}
+
+// keysIn gives the private keys of a file, the first of each kind.
+func keysIn(name string, raw []byte) (found []leak) {
+	for _, k := range privateKeys {
+		for _, at := range k.re.FindAllIndex(raw, -1) {
+			rest := raw[at[1]:]
+			if k.body == nil || k.body.Match(rest[:min(len(rest), 512)]) {
+				found = append(found, leak{File: name, Line: 1 + bytes.Count(raw[:at[0]], []byte("\n")), What: "holds " + k.what})
+				break
+			}
+		}
+	}
+	return found
 }
 
 // meantForAll are the keys of the example fleet, which everybody has.
@@ -100,10 +118,5 @@ func leaks(name string, raw []byte, rules sopsRules) (found []leak) {
 	if meantForAll(name) {
 		return found
 	}
-	for _, k := range privateKeys {
-		if at := k.re.FindIndex(raw); at != nil {
-			found = append(found, leak{File: name, Line: 1 + bytes.Count(raw[:at[0]], []byte("\n")), What: "holds " + k.what})
-		}
-	}
-	return found
+	return append(found, keysIn(name, raw)...)
 }

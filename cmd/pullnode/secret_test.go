@@ -29,7 +29,8 @@ func TestSecretCheck(t *testing.T) {
 	r.Write("secrets/staging.yaml", "alerts-token: plain\n")
 	r.Write("hosts/web01/secrets.json", "{}\n")
 	r.Write("notes.txt", "one\ntwo AGE-SECRET-KEY-1"+strings.Repeat("Q", 58)+"\n")
-	r.Write("id", "-----BEGIN OPENSSH PRIVATE KEY-----\n")
+	r.Write("id", "-----BEGIN OPENSSH PRIVATE KEY-----\n"+strings.Repeat("b3Bl", 16)+"\n")
+	r.Write("manual.txt", "a file that begins with -----BEGIN OPENSSH PRIVATE KEY----- holds a key\n")
 	r.Write("hosts/example/test-only.age", "AGE-SECRET-KEY-1"+strings.Repeat("Q", 58)+"\n")
 	if out := typed("secret", "check", "--staged", "--repo", r.Dir); strings.Contains(out, "notes.txt") {
 		t.Errorf("what is not staged is not looked at: %s", out)
