@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -36,6 +37,12 @@ type evaluation struct {
 		Follows string `json:"follows"`
 		Disk    string `json:"disk"`
 	} `json:"images"`
+	VMTests struct {
+		Next         string   `json:"next"`
+		SameMounts   bool     `json:"sameMounts"`
+		ChangedUnits []string `json:"changedUnits"`
+		Switches     bool     `json:"switches"`
+	} `json:"vmTests"`
 	FindsVirtualDisks map[string]bool   `json:"findsVirtualDisks"`
 	ActivateChecks    map[string]string `json:"activateChecks"`
 
@@ -114,6 +121,15 @@ func TestEvaluateFlake(t *testing.T) {
 			if asked := strings.Contains(command, ":"+name+":"); asked != (s == system) {
 				t.Errorf("checks.%s.deploy-activate looks at %s: %v", s, name, asked)
 			}
+		}
+	}
+	drv("what the machine of the VM tests builds", e.VMTests.Next)
+	if !e.VMTests.SameMounts || !e.VMTests.Switches {
+		t.Errorf("the VM tests would switch to other file systems, or not at all: %+v", e.VMTests)
+	}
+	for _, u := range []string{"backdoor.service", "nix-daemon.service", "pullnode.service", "pullnode-sync.service"} {
+		if slices.Contains(e.VMTests.ChangedUnits, u) {
+			t.Errorf("the VM tests would lose %s in the switch: it differs in %q", u, e.VMTests.ChangedUnits)
 		}
 	}
 	if len(e.Images) < 2 || len(e.ActivateChecks) != 2 {

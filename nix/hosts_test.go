@@ -226,3 +226,27 @@ func TestRepositoryOfTheChecks(t *testing.T) {
 		t.Errorf("nix/checks/node.nix: want introduction = %q", want)
 	}
 }
+
+// The test driver runs each line with pipefail, and `status` ends with 3 where the node
+// is not well: a pipe would fail although grep has found what it should.
+func TestScriptsOfTheChecks(t *testing.T) {
+	names := []string{"starts", "refuses-unsigned", "deploys-signed", "puts-back"}
+	for _, name := range names {
+		var script string
+		evaluate(t, "(import "+file(t, "checks/"+name+".nix")+" { self = null; inputs = null; }).testScript", &script)
+		if !strings.Contains(script, "pullnode status") {
+			t.Errorf("%s does not look at the status", name)
+		}
+		for line := range strings.Lines(script) {
+			if strings.Contains(line, "pullnode status") && !strings.Contains(line, "(pullnode status") {
+				t.Errorf("%s: %s", name, strings.TrimSpace(line))
+			}
+		}
+	}
+	for _, name := range names {
+		raw, err := os.ReadFile("checks/default.nix")
+		if err != nil || !strings.Contains(string(raw), `"`+name+`"`) {
+			t.Errorf("%s is not among the checks: %v", name, err)
+		}
+	}
+}

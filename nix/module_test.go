@@ -91,6 +91,9 @@ func TestSettingsOfTheModule(t *testing.T) {
 		if !strings.Contains(c.Check, "/bin/pullnode check-config pullnode.json\n") {
 			t.Errorf("%s: the settings are not checked when they are built: %s", name, c.Check)
 		}
+		if byBuilder := strings.Contains(c.Check, "-pullnode-of-the-builder/bin/pullnode"); byBuilder != (name == "cross") {
+			t.Errorf("%s: the builder would run %s", name, c.Check)
+		}
 	}
 }
 
@@ -145,7 +148,7 @@ func TestOptionsDocument(t *testing.T) {
 func TestAssertions(t *testing.T) {
 	m := evalModule(t)
 	for name, say := range map[string][]string{
-		"minimal": nil, "full": nil, "observe": nil, "sopsUntouched": nil, "sopsWired": nil, "sopsOwn": nil, "sopsEarly": nil, "sopsLate": nil,
+		"minimal": nil, "full": nil, "cross": nil, "observe": nil, "sopsUntouched": nil, "sopsWired": nil, "sopsOwn": nil, "sopsEarly": nil, "sopsLate": nil,
 		"sopsForUsers": {"users are made before the keys process"},
 		"nothing":      {"settings.url is missing", "settings.introduction is missing"},
 		"autoUpgrade":  {"system.autoUpgrade would both switch"},

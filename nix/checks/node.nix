@@ -1,8 +1,7 @@
 # The machine of the VM tests: it follows /srv/infra, a repository on its own disk.
-{ pullnode }:
 { lib, pkgs, ... }:
 {
-  imports = [ pullnode.nixosModules.pullnode ];
+  imports = [ ../module.nix ];
 
   services.pullnode = {
     enable = true;

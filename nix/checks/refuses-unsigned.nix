@@ -1,8 +1,8 @@
 # A commit without a signature changes nothing, and `status` says why.
-{ self, ... }:
+{ ... }:
 {
   name = "pullnode-refuses-unsigned";
-  nodes.machine = import ./node.nix { pullnode = self; };
+  nodes.machine = ./node.nix;
 
   testScript = ''
     machine.wait_for_unit("pullnode.service")

@@ -20,8 +20,12 @@ let
     else
       value;
 
-  # The builder can run the program unless this is a cross build.
-  canCheck = pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform;
+  # In a cross build the builder cannot run the program of this machine, but its own.
+  checker =
+    if pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform then
+      cfg.package
+    else
+      pkgs.buildPackages.callPackage ../package.nix { };
 
   other = name: "services.pullnode and ${name} would both switch this machine. Disable one of them, or set services.pullnode.settings.operation = \"observe\" to try pullnode beside it.";
 in
@@ -34,17 +38,11 @@ in
           passAsFile = [ "settings" ];
           preferLocalBuild = true;
         }
-        (
-          ''
-            cp "$settingsPath" pullnode.json
-          ''
-          + lib.optionalString canCheck ''
-            ${lib.getExe cfg.package} check-config pullnode.json
-          ''
-          + ''
-            cp pullnode.json "$out"
-          ''
-        );
+        ''
+          cp "$settingsPath" pullnode.json
+          ${lib.getExe checker} check-config pullnode.json
+          cp pullnode.json "$out"
+        '';
 
     assertions = [
       {

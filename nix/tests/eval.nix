@@ -74,6 +74,22 @@ let
       follows = (lib.getAttrFromPath path flake).drvPath;
       disk = config.fileSystems."/".device;
     };
+
+  # The machine of the VM tests, and what it builds of itself.
+  following =
+    (flake.inputs.nixpkgs.legacyPackages.x86_64-linux.testers.runNixOSTest {
+      name = "following";
+      nodes.machine = ../checks/following.nix;
+      testScript = "";
+    }).nodes.machine;
+  next =
+    (import ../checks/next.nix {
+      inherit (flake.inputs) nixpkgs;
+      system = "x86_64-linux";
+      modules = [ { environment.etc."deployed".text = "yes"; } ];
+    }).config;
+  unitTexts = config: lib.mapAttrs (_: u: builtins.unsafeDiscardStringContext u.text) config.systemd.units;
+  mounts = lib.mapAttrs (_: f: { inherit (f) device fsType options; });
 in
 {
   hosts = lib.mapAttrs (_: toplevel) flake.nixosConfigurations;
@@ -101,6 +117,14 @@ in
   ) flake.nixosConfigurations;
   # deploy-rs' checks build what they look at: each is asked where it can be built.
   activateChecks = lib.mapAttrs (_: checks: checks.deploy-activate.buildCommand) flake.checks;
+  vmTests = {
+    next = next.system.build.toplevel.drvPath;
+    sameMounts = mounts following.fileSystems == mounts next.fileSystems;
+    changedUnits = lib.filter (n: (unitTexts next).${n} or null != (unitTexts following).${n}) (
+      lib.attrNames (unitTexts following)
+    );
+    switches = following.system.switch.enable && next.system.switch.enable;
+  };
   # The other VM tests want all that their machine was built with, which only a store
   # that can be written knows.
   checks = drvPaths { inherit (flake.checks.x86_64-linux) vm-starts vm-refuses-unsigned; };

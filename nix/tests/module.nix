@@ -62,8 +62,18 @@ let
   };
   inherit (import ./options-around.nix { inherit lib; real = nixpkgs != null; }) nixos sops installs;
 
-  evaluate =
-    modules:
+  # Built on one architecture for another.
+  crossPkgs = pkgs // {
+    stdenv = {
+      buildPlatform.canExecute = _: false;
+      hostPlatform = { };
+    };
+    buildPackages.callPackage = _: _: drv "pullnode-of-the-builder" // { meta.mainProgram = "pullnode"; };
+  };
+
+  evaluate = evaluateWith pkgs;
+  evaluateWith =
+    pkgs: modules:
     lib.evalModules {
       specialArgs = { inherit pkgs; };
       modules = [
@@ -83,10 +93,11 @@ let
   with' = settings: { services.pullnode = lib.mkMerge [ minimal { inherit settings; } ]; };
 
   # What is left of a configuration in JSON.
-  result =
-    modules:
+  result = modules: resultOf (evaluate modules);
+  resultOf =
+    evaluated:
     let
-      c = (evaluate modules).config;
+      c = evaluated.config;
     in
     {
       settings = b.fromJSON c.services.pullnode.settingsFile.env.settings;
@@ -207,6 +218,7 @@ in
       { services.pullnode = minimal; }
       { system.switch.enable = false; }
     ];
+    cross = resultOf (evaluateWith crossPkgs [ { services.pullnode = minimal; } ]);
     freeForm = result [ (with' { notYetTyped.inner = 1; }) ];
   };
   # What the lab asks for.
