@@ -22,19 +22,12 @@ const imageKey = "/pullnode/ssh_host_ed25519_key"
 // installer that boots from it. That is done after Nix has built the image: in the
 // store everybody could read the key.
 func (m *diskImage) giveKey(ctx context.Context, work string) error {
-	raw, err := os.ReadFile(m.keyFile)
-	if m.keyFile == "" {
-		raw, err = makeHostKey("pullnode-installer")
-	}
+	pair, err := readHostKey(m.keyFile, "pullnode-installer")
 	if err != nil {
 		return err
 	}
-	signer, err := ssh.ParsePrivateKey(raw)
-	if err != nil || signer.PublicKey().Type() != ssh.KeyAlgoED25519 {
-		return fmt.Errorf("--host-key %s: not an ed25519 private key without a passphrase", m.keyFile)
-	}
 	key := filepath.Join(work, "key")
-	if err := os.WriteFile(key, raw, 0o600); err != nil {
+	if err := os.WriteFile(key, pair.private, 0o600); err != nil {
 		return err
 	}
 	if m.output == "" {
@@ -54,7 +47,7 @@ func (m *diskImage) giveKey(ctx context.Context, work string) error {
 		"-map", key, imageKey, "-chmod", "0400", imageKey, "--"); err != nil {
 		return errors.Join(fmt.Errorf("xorriso: %w", err), os.Remove(m.output))
 	}
-	m.Path, m.HostKey = m.output, string(ssh.MarshalAuthorizedKey(signer.PublicKey()))
+	m.Path, m.HostKey = m.output, string(ssh.MarshalAuthorizedKey(pair.public))
 	return nil
 }
 

@@ -8,11 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"pullnode/internal/config"
 	"pullnode/internal/install"
@@ -33,6 +32,7 @@ type installer struct {
 	disks            []string // that were wiped
 	wipe, reboot     bool
 	generated        bool // the host key is new
+	newKey           ssh.PublicKey
 	wait, poll       time.Duration
 	in               *bufio.Reader
 	verified         sync.Verified
@@ -70,7 +70,7 @@ func installCommand() *command {
 				return err
 			}
 			i.Say = func(format string, a ...any) { fmt.Fprintf(out, format+"\n", a...) }
-			i.Run = runTool
+			i.Run = nixTool
 			if asJSON {
 				i.out = os.Stderr
 				i.Say = func(format string, a ...any) { fmt.Fprintf(os.Stderr, format+"\n", a...) }
@@ -83,8 +83,7 @@ func installCommand() *command {
 }
 
 // do is the whole way. No disk is touched before everything else was asked.
-func (i *installer) do(ctx context.Context) error {
-	var err error
+func (i *installer) do(ctx context.Context) (err error) {
 	if i.work, err = os.MkdirTemp("", "pullnode-install-"); err != nil {
 		return err
 	}
@@ -95,22 +94,21 @@ func (i *installer) do(ctx context.Context) error {
 	if i.remote != nil {
 		return i.overSSH(ctx)
 	}
+	if err := i.Unmounted(ctx); err != nil {
+		return hint(err, "no disk was touched; umount --recursive "+i.Root)
+	}
+	defer func() { err = errors.Join(err, i.keepKey(err)) }()
 	facts, err := i.ready(ctx)
 	if err != nil {
 		return err
 	}
+	report := i.report(ctx)
 	if err := i.mayWipe(ctx, facts); err != nil {
 		return err
 	}
-	i.report(ctx)
-	if err := i.Install(ctx, i.staging); err != nil {
-		return hint(err, "the disks have no system now; the same command starts over")
-	}
-	if err := i.carryTrust(i.Root); err != nil {
-		return err
-	}
-	if err := i.Finish(ctx); err != nil {
-		return err
+	if err := i.onDisk(ctx, report); err != nil {
+		i.Leave(ctx, facts.Devices())
+		return hint(err, "the disks have no system now, and what is left on them counts as data: pullnode install "+i.Host+" --wipe starts over")
 	}
 	i.Say("installed %s at %s", i.Host, i.verified.Commit().ID.Short())
 	if !i.reboot {
@@ -118,6 +116,20 @@ func (i *installer) do(ctx context.Context) error {
 	}
 	_, err = i.Run(ctx, "systemctl", "reboot")
 	return err
+}
+
+// onDisk is what is done once the disks may go.
+func (i *installer) onDisk(ctx context.Context, report string) error {
+	if err := i.Install(ctx, i.staging); err != nil {
+		return err
+	}
+	if err := i.carryTrust(i.Root); err != nil {
+		return err
+	}
+	if err := i.carryReport(report); err != nil {
+		return err
+	}
+	return i.Finish(ctx)
 }
 
 // ready fetches, verifies and evaluates, until the host's secrets open.
@@ -136,11 +148,12 @@ func (i *installer) ready(ctx context.Context) (install.Facts, error) {
 		if err == nil || !errors.As(err, &locked) {
 			return facts, err
 		}
+		told := i.recipientPrinted
+		i.recipientPrinted = i.generated // the error has it, too
 		if !i.generated || time.Now().After(deadline) {
 			return facts, hint(err, "add the host to .sops.yaml, sops updatekeys, commit signed and push; no disk was touched")
 		}
-		if !i.recipientPrinted {
-			i.recipientPrinted = true
+		if !told {
 			i.Say("%v", err)
 			i.Say("waiting for a commit with which they open; no disk was touched")
 		}
@@ -156,12 +169,15 @@ func (i *installer) ready(ctx context.Context) (install.Facts, error) {
 func (i *installer) mayWipe(ctx context.Context, facts install.Facts) error {
 	devices := facts.Devices()
 	i.disks = devices
-	if i.disk != "" && !slices.Equal(devices, []string{i.disk}) {
+	if i.disk != "" && (len(devices) != 1 || !i.Same(ctx, devices[0], i.disk)) {
 		return fmt.Errorf("%s installs on %s, and only %s may be touched", i.Host, strings.Join(devices, " and "), i.disk)
 	}
 	disks, err := i.Disks(ctx, devices)
+	if used := (*install.InUse)(nil); errors.As(err, &used) {
+		return hint(fmt.Errorf("%w; no disk was touched", err), "if it may go: umount or swapoff it")
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("%w; no disk was touched", err)
 	}
 	full := false
 	for _, d := range disks {
@@ -174,33 +190,16 @@ func (i *installer) mayWipe(ctx context.Context, facts install.Facts) error {
 		return nil
 	}
 	if !i.wipe {
-		return hint(errors.New("the disks have data on them; none was touched"), "to lose it: pullnode install "+i.Host+" --wipe")
+		return hint(errors.New("the disks have data on them; none was touched"), "to lose it, the same command with --wipe")
 	}
 	name := i.yes
 	if name == "" {
-		fmt.Fprintf(i.out, "All of it will be lost. Type the host's name to go on: ")
-		line, _ := i.in.ReadString('\n')
-		name = strings.TrimSpace(line)
+		if name, err = i.ask(ctx, "All of it will be lost. Type the host's name to go on: "); err != nil {
+			return err
+		}
 	}
 	if name != i.Host {
 		return fmt.Errorf("%q is not %s; no disk was touched", name, i.Host)
 	}
 	return nil
-}
-
-// report writes what hardware this is, where the repository does not have it yet.
-func (i *installer) report(ctx context.Context) {
-	kept := filepath.Join("hosts", i.Host, "facter.json")
-	if _, err := os.Stat(filepath.Join(i.Tree, i.Dir, kept)); err == nil {
-		return
-	}
-	if _, err := exec.LookPath("nixos-facter"); err != nil {
-		return
-	}
-	file := filepath.Join(os.TempDir(), i.Host+"-facter.json")
-	if _, err := i.Run(ctx, "nixos-facter", "-o", file); err != nil {
-		i.Say("! no hardware report: %v", err)
-		return
-	}
-	i.Say("hardware report: %s; commit it as %s", file, kept)
 }

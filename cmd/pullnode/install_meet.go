@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,7 +18,10 @@ import (
 
 // probe says what runs on the target. A machine that pullnode keeps has its state;
 // the installer has only the program.
+// NixOS may go by another name (system.nixos.distroId).
 const probe = `. /etc/os-release 2>/dev/null
+case " ${ID:-unknown} ${ID_LIKE:-} " in *" nixos "*) ID=nixos ;; esac
+if test -e /etc/NIXOS; then ID=nixos; fi
 echo "system ${ID:-unknown} ${VARIANT_ID:-none}"
 for p in /var/lib/pullnode /nix/var/pullnode /run/pullnode/status.json; do if test -e "$p"; then echo "node $p"; fi; done
 uname -s -m`
@@ -46,7 +50,7 @@ func (i *installer) meet(ctx context.Context) (err error) {
 	case words[1] == "nixos" && !live:
 		return hint(fmt.Errorf("%s runs NixOS already; nothing was changed there", r.login), "docs/install.md: a machine that runs NixOS gets the module, and keeps its data")
 	}
-	i.There, i.Leaves = r.pin.Over(r.login, i.Run), !live
+	i.There, i.Leaves, i.Again = r.pin.Over(r.login, i.Run), !live, live
 	return nil
 }
 
@@ -65,9 +69,9 @@ func (i *installer) targetKeys(ctx context.Context) ([]ssh.PublicKey, error) {
 	if want == "" {
 		i.Say("%s must prove that it is the right machine. Its console, or whoever runs it, gives the", r.login)
 		i.Say("fingerprint: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub")
-		fmt.Fprint(i.out, "Fingerprint (SHA256:...): ")
-		line, _ := i.in.ReadString('\n')
-		want = strings.TrimSpace(line)
+		if want, err = i.ask(ctx, "Fingerprint (SHA256:...): "); err != nil {
+			return nil, err
+		}
 	}
 	for _, k := range keys {
 		if ssh.FingerprintSHA256(k) == want {
@@ -82,9 +86,12 @@ func (i *installer) targetKeys(ctx context.Context) ([]ssh.PublicKey, error) {
 
 // firstSync waits until the new node says that it runs what was signed. Only the
 // key that was installed is talked to.
-func (i *installer) firstSync(ctx context.Context, pin *install.Pin) error {
+func (i *installer) firstSync(ctx context.Context, pin *install.Pin, ports []int) error {
 	login := i.remote.login
 	login.User = "root" // as nixos-anywhere does after kexec
+	if len(ports) > 0 {
+		login.Port = strconv.Itoa(ports[0]) // the old system may have had another
+	}
 	last, deadline := "", time.Now().Add(i.wait)
 	for {
 		out, err := quietTool(ctx, pin.Command(login, "pullnode status --json")...)
@@ -98,6 +105,9 @@ func (i *installer) firstSync(ctx context.Context, pin *install.Pin) error {
 			}
 		} else if pin.Other() != "" {
 			return hint(fmt.Errorf("%s shows the SSH host key %s, not the installed one", login, pin.Other()), "see its console: the new system may not have booted")
+		} else if err != nil && strings.Contains(err.Error(), "Permission denied (") {
+			// It has the installed host key, so it is the new system that says so.
+			return hint(fmt.Errorf("%s is installed, and does not let you in as root, so its first report is not known", i.Host), "on it: pullnode status")
 		} else if err != nil {
 			at += ": " + err.Error()
 		}

@@ -132,75 +132,54 @@ func (i *installer) overSSH(ctx context.Context) (err error) {
 	if err := i.carryTrust(i.staging); err != nil {
 		return err
 	}
-	own, err := i.newKey()
-	if err != nil {
-		return err
-	}
 	// The installer that kexec starts keeps the machine's key; what is installed has
 	// the new one.
-	pin, err := install.NewPin(filepath.Join(i.work, "anywhere"), append(r.keys, own)...)
+	pin, err := install.NewPin(filepath.Join(i.work, "anywhere"), append(r.keys, i.newKey)...)
 	if err != nil {
 		return err
 	}
 	i.Say("installing %s on %s by nixos-anywhere", i.Host, r.login)
+	if !i.reboot && slices.Contains(phases(r.pass), "reboot") {
+		r.pass = append(r.pass, "--phases", strings.Join(slices.DeleteFunc(phases(r.pass), func(p string) bool { return p == "reboot" }), ","))
+	}
 	argv := append([]string{"nixos-anywhere", "--flake", i.Flake(), "--target-host", r.login.String(), "--extra-files", i.staging}, r.pass...)
 	watched, stop := context.WithCancelCause(ctx)
 	go pin.Watch(watched, stop)
 	err = driveTool(watched, pin.Env(append(os.Environ(), nixConfig())), argv...)
 	stop(nil)
 	if err := pin.Err(err); err != nil {
-		return hint(fmt.Errorf("nixos-anywhere: %w", err), "the same command starts over; after kexec the machine runs an installer from memory until it is rebooted")
+		return hint(fmt.Errorf("nixos-anywhere: %w", err), "the same command starts over; after kexec the machine runs an installer from memory until it is rebooted, and what is on its disks then is data: --wipe")
 	}
-	i.recipientPrinted = false // the machine has the key
-	if !i.reboot || !reboots(r.pass) {
+	switch did := phases(r.pass); {
+	case !slices.Contains(did, "install"):
+		i.recipientPrinted = i.generated // the machine has no key yet
+		return hint(fmt.Errorf("%s is not installed: nixos-anywhere was told to do %s alone", i.Host, strings.Join(did, ", ")),
+			"the same command without --phases installs it")
+	case !slices.Contains(did, "reboot") || !i.reboot:
+		i.recipientPrinted = false // the machine has the key
 		i.Say("installed %s at %s; it was not rebooted", i.Host, i.verified.Commit().ID.Short())
 		return nil
 	}
+	i.recipientPrinted = false
 	i.Say("installed %s at %s; waiting for its first report", i.Host, i.verified.Commit().ID.Short())
-	if pin, err = install.NewPin(filepath.Join(i.work, "installed"), own); err != nil {
+	if pin, err = install.NewPin(filepath.Join(i.work, "installed"), i.newKey); err != nil {
 		return err
 	}
-	return i.firstSync(ctx, pin)
+	return i.firstSync(ctx, pin, facts.Ports)
 }
 
-// reboots says whether nixos-anywhere is left to reboot the machine.
-func reboots(pass []string) bool {
+// phases are what nixos-anywhere does of an installation, by what is passed through.
+func phases(pass []string) []string {
+	did := []string{"kexec", "disko", "install", "reboot"}
 	for n, a := range pass {
-		if a == "--no-reboot" || a == "--stop-after-disko" || a == "--phases" && n+1 < len(pass) && !slices.Contains(strings.Split(pass[n+1], ","), "reboot") {
-			return false
+		switch {
+		case a == "--no-reboot":
+			did = did[:3:3]
+		case a == "--stop-after-disko":
+			did = did[:2:2]
+		case a == "--phases" && n+1 < len(pass):
+			did = strings.Split(pass[n+1], ",")
 		}
 	}
-	return true
-}
-
-// newKey gives the public half of the host key that the new system gets.
-func (i *installer) newKey() (ssh.PublicKey, error) {
-	raw, err := os.ReadFile(filepath.Join(i.staging, newHostKey+".pub"))
-	if err != nil {
-		return nil, err
-	}
-	k, _, _, _, err := ssh.ParseAuthorizedKey(raw)
-	return k, err
-}
-
-// keepKey saves a new host key for which secrets may have been encrypted already,
-// when the installation did not come to its end.
-func (i *installer) keepKey(failed error) error {
-	if failed == nil || !i.recipientPrinted {
-		return nil
-	}
-	raw, err := os.ReadFile(filepath.Join(i.staging, newHostKey))
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp("", i.Host+"-host-key-") // 0600
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if _, err := f.Write(raw); err != nil {
-		return err
-	}
-	i.Say("the new host key is in %s; go on with --host-key %s, or delete it", f.Name(), f.Name())
-	return f.Sync()
+	return did
 }

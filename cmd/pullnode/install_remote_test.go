@@ -8,10 +8,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
 
 	"pullnode/internal/gitrig"
+	"pullnode/internal/install"
 	"pullnode/internal/state"
 )
 
@@ -34,10 +39,12 @@ var farFiles = map[string]string{
 export HOME=@rig@/far/root RIG=@rig@ PATH=@rig@/far/bin:$PATH
 echo "$SSH_ORIGINAL_COMMAND" >> @rig@/asked
 mkdir -p "$HOME"; cd "$HOME"
-exec sh -c "$(printf %s "$SSH_ORIGINAL_COMMAND" | sed 's#/etc/os-release#@rig@/far/os-release#; s#\(/var/lib/pullnode\|/nix/var/pullnode\|/run/pullnode\)#@rig@/far/root\1#g')"`,
+exec sh -c "$(printf %s "$SSH_ORIGINAL_COMMAND" | sed 's#/etc/\(os-release\|NIXOS\)#@rig@/far/\1#; s#\(/var/lib/pullnode\|/nix/var/pullnode\|/run/pullnode\)#@rig@/far/root\1#g')"`,
 	"bin/lsblk": `#!/bin/sh
-test "$*" = "--json --output PATH,FSTYPE,PTTYPE,MOUNTPOINTS /dev/vda" || exit 9
+test "$*" = "--json --output PATH,TYPE,RO,FSTYPE,PTTYPE,MOUNTPOINT /dev/vda" || exit 9
 cat @rig@/lsblk.json`,
+	"bin/head": "#!/bin/sh\nexit 0",
+	"bin/tail": "#!/bin/sh\nexit 0",
 	// The first answers of a node that has just booted.
 	"bin/pullnode": `#!/bin/sh
 test "$*" = "status --json" || exit 9
@@ -200,7 +207,7 @@ func TestInstallTargetPinsTheHostKey(t *testing.T) {
 	if code != exitFailed || !strings.Contains(out, "nixos-anywhere: the machine shows the SSH host key "+f.r.Fingerprint("mallory")) || f.has("root") {
 		t.Errorf("exit %d: %s", code, out)
 	}
-	if got := string(read(t, filepath.Join(f.dir, asked))); strings.Count(got, "\n") != strings.Count(probe, "\n")+2 {
+	if got := string(read(t, filepath.Join(f.dir, asked))); strings.Count(got, "\n") != strings.Count(probe, "\n")+3 {
 		t.Errorf("the other machine was asked something: %s", got)
 	}
 }
@@ -212,10 +219,12 @@ func TestInstallTargetRefuses(t *testing.T) {
 		args   []string
 		say    string
 	}{
-		"unsigned": {func(f *far) { f.r.Commit("", "planted") }, nil, "may not be installed: UNSIGNED"},
-		"nixos":    {func(f *far) { f.write("far/os-release", "ID=nixos\n") }, nil, "runs NixOS already; nothing was changed there"},
-		"pullnode": {func(f *far) { os.MkdirAll(f.dir+"/far/root/var/lib/pullnode", 0o755) }, nil, "is run by pullnode already"},
-		"in use":   {func(f *far) { f.write("lsblk.json", usedDisk) }, nil, "/dev/vda has data: gpt partition table, /dev/vda1 (vfat); in use, mounted at /iso"},
+		"unsigned":              {func(f *far) { f.r.Commit("", "planted") }, nil, "may not be installed: UNSIGNED"},
+		"nixos":                 {func(f *far) { f.write("far/os-release", "ID=nixos\n") }, nil, "runs NixOS already; nothing was changed there"},
+		"nixos by another name": {func(f *far) { f.write("far/os-release", "ID=acme\nID_LIKE=\"debian nixos\"\n") }, nil, "runs NixOS already"},
+		"nixos by its mark":     {func(f *far) { f.write("far/NIXOS", "") }, nil, "runs NixOS already"},
+		"pullnode":              {func(f *far) { os.MkdirAll(f.dir+"/far/root/var/lib/pullnode", 0o755) }, nil, "is run by pullnode already"},
+		"in use":                {func(f *far) { f.write("lsblk.json", usedDisk) }, nil, "/dev/vda has data: gpt partition table, /dev/vda1 (vfat), in use, mounted at /iso"},
 		"in use by the installer": {func(f *far) {
 			f.write("lsblk.json", usedDisk)
 			f.write("far/os-release", "ID=nixos\nVARIANT_ID=installer\n")
@@ -278,6 +287,55 @@ func TestInstallTargetFails(t *testing.T) {
 	}
 }
 
+// What nixos-anywhere is told not to do is not said to be done. The machine is asked
+// on the port of the new system.
+func TestInstallTargetInPart(t *testing.T) {
+	f := newFar(t)
+	out, code := f.pinned("--no-reboot")
+	if code != exitOK || !strings.Contains(out, "it was not rebooted") || !strings.HasSuffix(strings.TrimSpace(string(read(t, f.dir+"/argv"))), "--phases\nkexec,disko,install") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	f = newFar(t)
+	f.tool("nixos-anywhere", `true`)
+	args := []string{"install", "web01", "--repo", f.clone, "--target", "root@127.0.0.1", "--target-key", f.r.Key("host") + ".pub", "--", "-i", f.key, "-p", f.port}
+	out, code = f.pullnode(append(args, "--phases", "kexec,disko")...)
+	if code != exitFailed || !strings.Contains(out, "web01 is not installed: nixos-anywhere was told to do kexec, disko alone") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+
+	f = newFar(t)
+	_, port, _ := net.SplitHostPort(gitrig.ClosedPort(t))
+	f.r.Write("flake.nix", strings.Replace(fmt.Sprintf(hostFlake, ""), "disko.", "services.openssh.ports = [ "+port+" ];\n      disko.", 1))
+	f.r.Commit("alice", "a port")
+	installed := strings.Replace(string(read(t, f.dir+"/sshd2.conf")), "Port "+f.port, "Port "+port, 1)
+	f.write("sshd2.conf", installed)
+	if out, code := f.pinned(); code != exitOK || !strings.Contains(out, "web01: in-sync, healthy") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	// Nobody who gets in as root is left to wait for.
+	f.write("sshd2.conf", strings.Replace(installed, "AuthorizedKeysFile "+f.key+".pub", "AuthorizedKeysFile none", 1))
+	mustDo(t, exec.Command(f.dir+"/swap", f.r.Key("host")).Run())
+	pin, err := install.NewPin(f.dir+"/pin", publicKey(t, f.r.Key("host")+".pub"))
+	mustDo(t, err)
+	login, err := install.ParseLogin("root@127.0.0.1")
+	mustDo(t, err)
+	login.Identity = f.key
+	i := &installer{remote: &remoteTarget{login: login}, wait: time.Hour, poll: time.Hour}
+	i.Host, i.Say = "web01", t.Logf
+	number, err := strconv.Atoi(port)
+	mustDo(t, err)
+	if err := i.firstSync(t.Context(), pin, []int{number}); err == nil || !strings.Contains(err.Error(), "web01 is installed, and does not let you in as root") {
+		t.Error(err)
+	}
+}
+
+func publicKey(t *testing.T, file string) ssh.PublicKey {
+	t.Helper()
+	k, _, _, _, err := ssh.ParseAuthorizedKey(read(t, file))
+	mustDo(t, err)
+	return k
+}
+
 // --vm-test goes to nixos-anywhere with the verified tree, and to no machine.
 func TestInstallVMTest(t *testing.T) {
 	f := newFar(t)
@@ -299,6 +357,11 @@ func TestRealNixosAnywhere(t *testing.T) {
 	script = filepath.Join(script, "src", "nixos-anywhere.sh")
 	if !strings.Contains(string(read(t, script)), `"-o" "StrictHostKeyChecking=no"`) {
 		t.Error("nixos-anywhere does not pass StrictHostKeyChecking=no any more: docs/install.md says that it does")
+	}
+	// The pin is first on PATH only while the package puts no ssh of its own before it.
+	nix := string(read(t, filepath.Join(filepath.Dir(script), "default.nix")))
+	if deps, _, _ := strings.Cut(nix[strings.Index(nix, "runtimeDeps = ["):], "];"); strings.Contains(deps, "openssh") || !strings.Contains(nix, "--suffix PATH : ${lib.makeBinPath [ openssh ]}") {
+		t.Error("nixos-anywhere's package brings an ssh that goes before the pinned one")
 	}
 	f := newFar(t)
 	f.tool("nixos-anywhere", `exec bash `+script+` "$@" --build-on remote --debug 2>"$RIG/log"`)

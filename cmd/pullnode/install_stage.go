@@ -1,21 +1,13 @@
 package main
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/crypto/ssh"
 )
-
-// newHostKey is where the host's SSH key is on the new root.
-const newHostKey = "etc/ssh/ssh_host_ed25519_key"
 
 // stage gathers what the new root gets beside the system.
 func (i *installer) stage() error {
@@ -37,39 +29,29 @@ func (i *installer) stage() error {
 			if err != nil {
 				return err
 			}
+			if rel == "." {
+				return os.Chmod(i.staging, 0o755) // it is the root of a system
+			}
 			return os.Chmod(filepath.Join(i.staging, rel), info.Mode().Perm())
 		})
 		if err != nil {
 			return fmt.Errorf("--extra-files: %w", err)
 		}
 	}
-	key := filepath.Join(i.staging, newHostKey)
-	if err := makeDirs(i.staging, filepath.Dir(newHostKey)); err != nil {
-		return err
+	file := i.hostKey
+	if _, err := os.Stat(filepath.Join(i.staging, newHostKey)); err == nil {
+		if file != "" {
+			return usageError("--host-key and %s in --extra-files both say which host key the machine gets; give one", newHostKey)
+		}
+		file = filepath.Join(i.extra, newHostKey)
 	}
-	if _, err := os.Stat(key); err == nil {
-		return nil
-	}
-	raw, err := os.ReadFile(i.hostKey)
-	if i.hostKey == "" {
-		i.generated = true
-		raw, err = makeHostKey(i.Host)
-	}
+	i.generated = file == ""
+	key, err := readHostKey(file, i.Host)
 	if err != nil {
 		return err
 	}
-	parsed, err := ssh.ParseRawPrivateKey(raw)
-	if err != nil {
-		return fmt.Errorf("--host-key %s: not an OpenSSH private key without a passphrase", i.hostKey)
-	}
-	signer, err := ssh.NewSignerFromKey(parsed)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(key, raw, 0o600); err != nil {
-		return err
-	}
-	return os.WriteFile(key+".pub", ssh.MarshalAuthorizedKey(signer.PublicKey()), 0o644)
+	i.newKey = key.public
+	return key.write(i.staging)
 }
 
 // makeDirs makes directories below root that everybody may enter, whatever the
@@ -91,14 +73,24 @@ func makeDirs(root, path string) error {
 	return nil
 }
 
-func makeHostKey(host string) ([]byte, error) {
-	_, priv, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, err
+// keepKey saves a new host key for which secrets may have been encrypted already,
+// when the installation did not come to its end.
+func (i *installer) keepKey(failed error) error {
+	if failed == nil || !i.recipientPrinted {
+		return nil
 	}
-	block, err := ssh.MarshalPrivateKey(priv, host)
+	raw, err := os.ReadFile(filepath.Join(i.staging, newHostKey))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return pem.EncodeToMemory(block), nil
+	f, err := os.CreateTemp("", i.Host+"-host-key-") // 0600
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(raw); err != nil {
+		return err
+	}
+	i.Say("the new host key is in %s; go on with --host-key %s, or delete it", f.Name(), f.Name())
+	return f.Sync()
 }

@@ -13,11 +13,29 @@ import (
 
 // runTool runs a tool with its messages on this process's standard error.
 func runTool(ctx context.Context, argv ...string) ([]byte, error) {
+	return runWith(ctx, nil, argv)
+}
+
+// nixTool is runTool for tools that start Nix themselves: see nixConfig.
+func nixTool(ctx context.Context, argv ...string) ([]byte, error) {
+	return runWith(ctx, append(os.Environ(), nixConfig()), argv)
+}
+
+func runWith(ctx context.Context, env, argv []string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	endsGently(cmd)
+	cmd.Env = env
 	var last lastLine
 	cmd.Stderr = io.MultiWriter(os.Stderr, &last)
 	out, err := cmd.Output()
 	return out, last.explain(err)
+}
+
+// endsGently asks a tool to end when ctx does, so that it cleans up, and kills it if
+// it does not.
+func endsGently(cmd *exec.Cmd) {
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 20 * time.Second
 }
 
 // quietTool is runTool without messages: the error has the last one.
@@ -29,15 +47,13 @@ func quietTool(ctx context.Context, argv ...string) ([]byte, error) {
 	return out, last.explain(err)
 }
 
-// driveTool hands the terminal to a tool. When ctx ends it is asked to end, so that
-// it cleans up, and killed if it does not.
+// driveTool hands the terminal to a tool.
 func driveTool(ctx context.Context, env []string, argv ...string) error {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var last lastLine
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stderr, io.MultiWriter(os.Stderr, &last)
 	cmd.Env = env
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 20 * time.Second
+	endsGently(cmd)
 	return last.explain(cmd.Run())
 }
 

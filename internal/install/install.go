@@ -17,6 +17,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 )
 
 // Run starts a tool and gives what it wrote to its standard output. The error
@@ -32,6 +33,7 @@ type Installer struct {
 	Run  Run
 
 	There  Run                              // runs a program where the disks are; Run when nil
+	Again  bool                             // what is mounted below Root there is left from an earlier run, and disko unmounts it
 	Leaves bool                             // the system there leaves its disks before they are wiped, by kexec
 	Say    func(format string, args ...any) // one line of progress
 }
@@ -45,12 +47,14 @@ type Facts struct {
 		Recipient string           `json:"recipient"`
 		Files     []string         `json:"files"`
 	} `json:"keys"`
+	Ports []int `json:"ports"` // of its sshd
 }
 
 const factsOf = `c: {
   drv = builtins.unsafeDiscardStringContext c.system.build.toplevel.drvPath;
   disks = builtins.mapAttrs (_: d: d.device) (c.disko.devices.disk or { });
   keys = { inherit (c.services.pullnode.settings.keys) sources files; recipient = toString c.services.pullnode.settings.keys.recipient; };
+  ports = c.services.openssh.ports or [ ];
 }`
 
 // nixFlags keep a tree from choosing where Nix gets things from, as in package
@@ -129,6 +133,39 @@ func (i *Installer) Install(ctx context.Context, staging string) error {
 	return nil
 }
 
+// Unmounted is an error when something is mounted already where the new system is
+// going to be: an earlier run that was killed, or something of somebody's own.
+func (i *Installer) Unmounted(ctx context.Context) error {
+	out, err := i.Run(ctx, "findmnt", "--noheadings", "--output", "SOURCE", "--mountpoint", i.Root)
+	if at := strings.TrimSpace(string(out)); err == nil && at != "" {
+		return fmt.Errorf("%s is mounted on %s already", strings.Join(strings.Fields(at), " and "), i.Root)
+	}
+	return nil
+}
+
+// Leave gives the disks back after a failure, as far as it can: unmounted and without
+// swap, so that the next run finds none of them in use.
+func (i *Installer) Leave(ctx context.Context, devices []string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Minute)
+	defer cancel()
+	if i.Unmounted(ctx) != nil {
+		if _, err := i.Run(ctx, "umount", "--recursive", i.Root); err != nil {
+			i.Say("! %s is still mounted: %v", i.Root, err)
+		}
+	}
+	for _, dev := range devices {
+		b, err := i.block(ctx, dev)
+		if err != nil {
+			continue // it was there before; the next run says what is wrong
+		}
+		for _, swap := range b.swaps() {
+			if _, err := i.Run(ctx, "swapoff", swap); err != nil {
+				i.Say("! %s is still swapped to: %v", swap, err)
+			}
+		}
+	}
+}
+
 // Finish unmounts the new root, so that all of it is on disk.
 func (i *Installer) Finish(ctx context.Context) error {
 	if _, err := i.Run(ctx, "sync"); err != nil {
@@ -156,10 +193,13 @@ func copyTree(from, to string) error {
 		dst := filepath.Join(to, rel)
 		switch {
 		case d.IsDir():
-			if err := os.Mkdir(dst, info.Mode().Perm()); err != nil && !errors.Is(err, os.ErrExist) {
+			if err := os.Mkdir(dst, info.Mode().Perm()); err != nil {
+				if errors.Is(err, os.ErrExist) {
+					return nil
+				}
 				return err
 			}
-			return nil
+			return os.Chmod(dst, info.Mode().Perm()) // whatever the umask
 		case !d.Type().IsRegular():
 			return fmt.Errorf("%s is neither a file nor a directory", path)
 		}

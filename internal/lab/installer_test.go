@@ -17,9 +17,9 @@ import (
 // unmounted, and Debian's own /usr is there already; everything else that boots
 // comes from that file.
 var installerTools = map[string]string{
-	"lsblk": `test "$*" = "--json --output PATH,FSTYPE,PTTYPE,MOUNTPOINTS /dev/vda"
+	"lsblk": `test "$*" = "--json --output PATH,TYPE,RO,FSTYPE,PTTYPE,MOUNTPOINT /dev/vda"
 type=null; [ "$(head -c 4096 /lab/disk.img | tr -d '\0' | wc -c)" = 0 ] || type='"ext4"'
-echo '{"blockdevices":[{"path":"/dev/vda","fstype":'$type',"pttype":null,"mountpoints":[null]}]}'`,
+echo '{"blockdevices":[{"path":"/dev/vda","fstype":'$type',"type":"disk","ro":false,"pttype":null,"mountpoint":null}]}'`,
 	"disko": `test "$1 $2 $3 $4 $5 $6" = "--mode destroy,format,mount --yes-wipe-all-disks --root-mountpoint /mnt --flake"
 test "$(nix eval --raw "${7%#*}#nixosConfigurations.${7#*#}.config.disko.devices.disk.main.device")" = /dev/vda
 head -c 4096 /dev/zero > /lab/disk.img; rm -rf /lab/volume; mkdir /lab/volume; mkdir -p /mnt
