@@ -57,10 +57,15 @@ func (a *Activator) wait(ctx context.Context, at *Attempt) (Outcome, bool, error
 		if err != nil {
 			return Outcome{}, false, err
 		}
-		if f.Running == at.Prev {
-			return untouched(NotStarted, "switch-to-configuration refused before it changed anything (exit status 1)")
+		switch {
+		case f.Running != at.Prev:
+			return undo(false, "switch-to-configuration failed (exit status 1)")
+		case f.HalfSwitched:
+			// It has stopped units, and could not go on: systemd, logind or the
+			// bus did not answer.
+			return undo(true, "switch-to-configuration stopped half way (exit status 1)")
 		}
-		return undo(false, "switch-to-configuration failed (exit status 1)")
+		return untouched(NotStarted, "switch-to-configuration refused before it changed anything (exit status 1), by a pre-switch check of the new system or for what it found here")
 	case r.Exit != 0 && r.Exit != 4:
 		return undo(false, "activation failed (exit status %d)", r.Exit)
 	}
@@ -181,7 +186,7 @@ func (a *Activator) putBack(ctx context.Context, at *Attempt) (f Facts, r Result
 		id := fmt.Sprintf("%s-revert-%d", at.ID, try)
 		// Even where the link already points at the old system its units may be
 		// half switched: only a whole run of its own says that they are not.
-		if err := a.System.StartTest(ctx, id, at.Prev); err != nil {
+		if err := a.System.StartBack(ctx, id, at.Prev); err != nil {
 			return f, r, err
 		}
 		if r, err = a.result(ctx, id); err != nil {

@@ -26,6 +26,8 @@ type Facts struct {
 	Default StorePath     // what boots next time: the target of the system profile
 	BootID  string        // changes with every boot
 	Now     time.Duration // since boot, including suspend (CLOCK_BOOTTIME)
+	// HalfSwitched says that a switch was begun here and did not come to its end.
+	HalfSwitched bool
 }
 
 // Result is how a switch-to-configuration run ended, from the durable file that
@@ -55,6 +57,9 @@ type System interface {
 	// process and returns as soon as it runs. id names the run. Starting an id
 	// that already runs or ran is no error.
 	StartTest(ctx context.Context, id string, p StorePath) error
+	// StartBack is StartTest for the system that ran before: that system's own
+	// pre-switch checks are not asked, because nothing may refuse the way back.
+	StartBack(ctx context.Context, id string, p StorePath) error
 	// Result says how the run id ended, or that it has not.
 	Result(ctx context.Context, id string) (Result, error)
 	// StopTest ends the run id, if it still runs, and waits until it has.

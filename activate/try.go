@@ -110,16 +110,34 @@ func (a *Activator) Try(ctx context.Context, id string, c StorePath, keepDefault
 	if err != nil {
 		return Outcome{}, err
 	}
-	base, err := a.Health.Baseline(ctx)
-	if err != nil {
-		return Outcome{Name: NotStarted, Why: "the baseline could not be taken: " + err.Error()}, nil
-	}
 	at := Attempt{ID: id, Phase: Prepared, Candidate: c, Prev: f.Running, PrevDefault: f.Default, BootID: f.BootID,
-		Deadline: f.Now + a.Guard, Baseline: base, KeepDefault: keepDefault}
+		Deadline: f.Now + a.Guard, KeepDefault: keepDefault}
+	o := a.hindrance(ctx, &at)
+	// Also what is not started is in the journal: whoever records how it ended
+	// finds there what it was.
 	if err := a.save(ctx, at); err != nil {
 		return Outcome{}, err
 	}
+	if o.Name != "" {
+		return a.end(at, o)
+	}
 	return a.run(ctx, at)
+}
+
+// hindrance takes the baseline, and says what keeps the attempt from being
+// started; the zero Outcome when nothing does.
+func (a *Activator) hindrance(ctx context.Context, at *Attempt) Outcome {
+	why, err := onlyByReboot(at.Prev, at.Candidate)
+	if err != nil {
+		return Outcome{Name: NotStarted, Why: "whether a switch leads to it cannot be told: " + err.Error()}
+	}
+	if why != "" {
+		return Outcome{Name: NeedsReboot, Why: "this system can only be reached by a reboot: " + why}
+	}
+	if at.Baseline, err = a.Health.Baseline(ctx); err != nil {
+		return Outcome{Name: NotStarted, Why: "the baseline could not be taken: " + err.Error()}
+	}
+	return Outcome{}
 }
 
 // Resume finishes what an earlier process began. ok is false when nothing was

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -22,6 +25,8 @@ type machine struct {
 	armed    bool
 	noLoader map[StorePath]int // how often switch-to-configuration boot fails
 	killed   map[StorePath]int // how often a switch to it is killed at its start
+	// A switch that fails with 1 has stopped units before; a whole one ends that.
+	cutsUnits, half bool
 }
 
 var errCut = errors.New("cut off here")
@@ -31,7 +36,7 @@ func newMachine() *machine {
 }
 
 func (m *machine) Facts(context.Context) (Facts, error) {
-	return Facts{Running: m.running, Default: m.byDeflt, BootID: m.boot, Now: time.Hour}, nil
+	return Facts{Running: m.running, Default: m.byDeflt, BootID: m.boot, Now: time.Hour, HalfSwitched: m.half}, nil
 }
 func (m *machine) StartTest(_ context.Context, id string, p StorePath) error {
 	if _, ok := m.results[id]; !ok && m.killed[p] > 0 {
@@ -39,11 +44,16 @@ func (m *machine) StartTest(_ context.Context, id string, p StorePath) error {
 		m.results[id] = Result{Done: true, Signal: "KILL"}
 	} else if !ok {
 		if e := m.exits[p]; e != 1 && e != 11 && e != 100 {
-			m.running = p
+			m.running, m.half = p, false
+		} else if e == 1 {
+			m.half = m.cutsUnits
 		}
 		m.results[id] = Result{Done: true, Exit: m.exits[p]}
 	}
 	return nil
+}
+func (m *machine) StartBack(ctx context.Context, id string, p StorePath) error {
+	return m.StartTest(ctx, id, p)
 }
 func (m *machine) Result(_ context.Context, id string) (Result, error) {
 	if r, ok := m.results[id]; ok {
@@ -143,6 +153,55 @@ func TestOutcomes(t *testing.T) {
 		}
 		if (m.byDeflt == "new") != (c.want == Kept) {
 			t.Errorf("%s: boots %s", name, m.byDeflt)
+		}
+	}
+}
+
+// A refusal that touched nothing is told from a switch that could not go on, though
+// the exit status and the system that runs are the same.
+func TestHalfSwitched(t *testing.T) {
+	m, j := newMachine(), &journal{}
+	m.exits["new"], m.cutsUnits = 1, true
+	o, err := activator(m, j, good).Try(t.Context(), "1", "new", false)
+	if err != nil || o.Name != Inconclusive || m.running != "old" || m.half {
+		t.Errorf("%s %q, %v; runs %s, half switched %v", o.Name, o.Why, err, m.running, m.half)
+	}
+}
+
+// What no switch leads to is not started, and is in the journal until it is told of.
+func TestOnlyByReboot(t *testing.T) {
+	for name, c := range map[string]struct {
+		old, new map[string]string
+		want     OutcomeName
+		why      string
+	}{
+		"init":       {map[string]string{"init-interface-version": "systemd 1"}, map[string]string{"init-interface-version": "systemd 2"}, NeedsReboot, `from "systemd 1" to "systemd 2"`},
+		"same init":  {map[string]string{"init-interface-version": "systemd 1"}, map[string]string{"init-interface-version": "systemd 1"}, Kept, ""},
+		"inhibitors": {map[string]string{"switch-inhibitors": `{"a":"1","b":"1","c":"1"}`}, map[string]string{"switch-inhibitors": `{"c":"2","b":"1","a":"2"}`}, NeedsReboot, `a ("2", was "1"), c ("2", was "1")`},
+		"new ones":   {map[string]string{"switch-inhibitors": `{"a":"1"}`}, map[string]string{"switch-inhibitors": `{"b":"1"}`}, Kept, ""},
+		"none":       {nil, map[string]string{"switch-inhibitors": `{"b":"1"}`}, Kept, ""},
+		"damaged":    {nil, map[string]string{"switch-inhibitors": `{`}, NotStarted, "switch-inhibitors: "},
+	} {
+		dir := t.TempDir()
+		for side, files := range map[string]map[string]string{"old": c.old, "new": c.new} {
+			for file, text := range files {
+				path := filepath.Join(dir, side, file)
+				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		m, j := newMachine(), &journal{}
+		m.running, m.byDeflt = StorePath(filepath.Join(dir, "old")), "old"
+		o, err := activator(m, j, good).Try(t.Context(), "1", StorePath(filepath.Join(dir, "new")), false)
+		if err != nil || o.Name != c.want || !strings.Contains(o.Why, c.why) || j.saves == 0 || j.at != nil {
+			t.Errorf("%s: %s %q, %v; %d saves", name, o.Name, o.Why, err, j.saves)
+		}
+		if c.want != Kept && len(m.results) > 0 {
+			t.Errorf("%s: it was started", name)
 		}
 	}
 }

@@ -40,6 +40,7 @@ func TestGoldenProperties(t *testing.T) {
 	other.Name = "check-Web"
 	for name, props := range map[string][]dbus.Property{
 		"switch":        s.switchProps("7", "/nix/store/new"),
+		"back":          s.backProps("7", "/nix/store/old"),
 		"boot":          s.bootProps("7", "/nix/store/new"),
 		"guard.timer":   timer,
 		"guard.service": guard,

@@ -21,6 +21,9 @@ type Paths struct {
 	// Loader is the boot loader's directory, where a power cut may have left a
 	// loader.tmp that makes every later "boot" fail; /boot/loader.
 	Loader string
+	// SwitchState is where switch-to-configuration keeps what it has yet to do;
+	// /run/nixos.
+	SwitchState string
 
 	Pullnode  string // this binary when empty: guard and records are verbs of it
 	Systemctl string // looked up in PATH when empty
@@ -39,6 +42,7 @@ func (p Paths) withDefaults() Paths {
 		{&p.Store, "/nix/store"},
 		{&p.BootID, "/proc/sys/kernel/random/boot_id"},
 		{&p.Loader, "/boot/loader"},
+		{&p.SwitchState, "/run/nixos"},
 		{&p.Systemctl, "systemctl"},
 		{&p.NixEnv, "nix-env"},
 	} {

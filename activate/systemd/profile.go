@@ -39,12 +39,28 @@ func (s *System) Facts(context.Context) (activate.Facts, error) {
 	if err != nil {
 		return activate.Facts{}, err
 	}
+	half, err := s.halfSwitched()
+	if err != nil {
+		return activate.Facts{}, fmt.Errorf("whether a switch is half done: %w", err)
+	}
 	return activate.Facts{
-		Running: activate.StorePath(running),
-		Default: activate.StorePath(def),
-		BootID:  id,
-		Now:     now,
+		Running:      activate.StorePath(running),
+		Default:      activate.StorePath(def),
+		BootID:       id,
+		Now:          now,
+		HalfSwitched: half,
 	}, nil
+}
+
+// halfSwitched looks for the list of units to start. switch-to-configuration writes it
+// before it stops the first unit, with at least the targets that are up, and removes
+// it at its end; the next run goes on from it.
+func (s *System) halfSwitched() (bool, error) {
+	_, err := os.Stat(filepath.Join(s.Paths.SwitchState, "start-list"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // bootID tells one boot from all others. The kernel's id alone does not do that in

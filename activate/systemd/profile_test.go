@@ -42,6 +42,15 @@ func TestFacts(t *testing.T) {
 	if n, err := generation(s.Paths.Profile); n != 12 || err != nil {
 		t.Errorf("generation %d, %v", n, err)
 	}
+	s.Paths.SwitchState = d
+	for _, half := range []bool{false, true} {
+		if f, err := s.Facts(context.Background()); err != nil || f.HalfSwitched != half {
+			t.Errorf("half switched: %v, %v; want %v", f.HalfSwitched, err, half)
+		}
+		if err := os.WriteFile(d+"/start-list", []byte("multi-user.target\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	loop := filepath.Join(d, "loop")
 	link(t, "loop", loop)
 	if got, err := s.Paths.resolve(loop); err == nil {

@@ -89,6 +89,11 @@ func (s *System) switchProps(id, toplevel string) []dbus.Property {
 		run("ExecStart", toplevel+"/bin/switch-to-configuration", "test")))
 }
 
+// backProps are those of a switch that nothing may refuse.
+func (s *System) backProps(id, toplevel string) []dbus.Property {
+	return append(s.switchProps(id, toplevel), unchecked())
+}
+
 func (s *System) bootProps(id, toplevel string) []dbus.Property {
 	return append(
 		s.asPID1Child("pullnode: make "+toplevel+" the default", "boot-"+id, s.BootMax),
@@ -127,6 +132,7 @@ func (s *System) guardProps(id, old string, at time.Duration) (timerProps, servi
 		prop("TimeoutStartUSec", usec(2*time.Minute)),
 		run("ExecCondition", s.Paths.Pullnode, "decide", id, "revert"),
 		s.stopSwitch(id),
+		unchecked(),
 		run("ExecStart", old+"/bin/switch-to-configuration", "test"))
 	return timerProps, s.withHandoff(service)
 }
@@ -138,6 +144,9 @@ func (s *System) stopSwitch(id string) dbus.Property {
 	stop := command{s.Paths.Systemctl, []string{s.Paths.Systemctl, "stop", switchUnit(id)}, true}
 	return prop("ExecStartPre", []command{stop, stop, stop})
 }
+
+// unchecked has switch-to-configuration leave out the system's own pre-switch checks.
+func unchecked() dbus.Property { return prop("Environment", []string{"NIXOS_NO_CHECK=1"}) }
 
 func switchUnit(id string) string   { return "pullnode-switch-" + id + ".service" }
 func bootUnit(id string) string     { return "pullnode-boot-" + id + ".service" }

@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/dbus"
+
 	"pullnode/activate"
 )
 
@@ -39,6 +41,15 @@ func New(s Settings) (*System, error) {
 
 // StartTest starts the switch and returns when it runs or has already ended.
 func (s *System) StartTest(ctx context.Context, id string, p activate.StorePath) error {
+	return s.startSwitch(ctx, id, s.switchProps(id, string(p)))
+}
+
+// StartBack is StartTest without pre-switch checks.
+func (s *System) StartBack(ctx context.Context, id string, p activate.StorePath) error {
+	return s.startSwitch(ctx, id, s.backProps(id, string(p)))
+}
+
+func (s *System) startSwitch(ctx context.Context, id string, props []dbus.Property) error {
 	if err := validID(id); err != nil {
 		return err
 	}
@@ -46,7 +57,7 @@ func (s *System) StartTest(ctx context.Context, id string, p activate.StorePath)
 		return err
 	}
 	return s.ensure(ctx, switchUnit(id), func() error {
-		return s.bus.start(ctx, switchUnit(id), s.switchProps(id, string(p)))
+		return s.bus.start(ctx, switchUnit(id), props)
 	}, func() bool {
 		_, err := readRecord(s.Paths.Run, id)
 		return err == nil

@@ -114,3 +114,59 @@ func TestRootsHoldWhatRuns(t *testing.T) {
 		last = runs
 	}
 }
+
+// A system that no switch leads to, as NixOS' inhibitors tell it, is not tried, not
+// tried again, and not held against anything: the operator boots it when a reboot is
+// fine, and then it is what was deployed.
+func TestNeedsReboot(t *testing.T) {
+	h := newHost(t, nil)
+	build, err := os.ReadFile(filepath.Join(h.r.Dir, "build.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.r.Write("build.sh", string(build)+"cp \"$site/inhibitors\" \"$out/switch-inhibitors\"\n")
+	h.r.Write("site/inhibitors", `{"dbus-implementation":"dbus"}`)
+	h.r.Commit("alice", "with inhibitors")
+	h.want(h.cycle(), "in-sync", "healthy", "one")
+	link := filepath.Join(h.root, "run", "current-system")
+	before, _ := os.Readlink(link)
+
+	h.r.Write("site/inhibitors", `{"dbus-implementation":"broker"}`)
+	h.page("two\n")
+	h.r.Commit("alice", "another bus")
+	for range 2 {
+		s := h.cycle()
+		h.want(s, "held", "healthy", "one")
+		if why := strings.Join(s.Why, " "); !strings.Contains(why, `by a reboot: it changes dbus-implementation ("broker", was "dbus")`) {
+			t.Errorf("why: %q", why)
+		}
+		if !strings.Contains(s.Hint, "switch-to-configuration boot && reboot") {
+			t.Errorf("hint: %q", s.Hint)
+		}
+	}
+	list, err := h.a.Store.History(10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := list[len(list)-1]
+	if last.Result != "needs-reboot" || list[len(list)-2].Result == "needs-reboot" {
+		t.Errorf("the history: %+v", list)
+	}
+	if now, _ := os.Readlink(link); now != before {
+		t.Errorf("%s runs", now)
+	}
+	if q := h.a.Store.State(); len(q.Quarantine) > 0 || len(q.Inconclusive) > 0 || q.Attempt != nil {
+		t.Errorf("held against it: %+v", q)
+	}
+
+	// What the hint says, and the reboot.
+	profile := filepath.Join(h.root, "profiles", "system")
+	for _, l := range []string{link, profile} {
+		os.Remove(l)
+		if err := os.Symlink(last.Toplevel, l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.restart()
+	h.want(h.cycle(), "in-sync", "healthy", "two")
+}

@@ -137,7 +137,7 @@ func (a *Agent) record(o activate.Outcome) error {
 		Took: a.Now().Sub(at.Started), Why: o.Why, Generation: o.Generation}
 	a.Log.Info("try ended", "outcome", string(o.Name), "commit", at.Commit, "why", o.Why)
 	e.Result = map[activate.OutcomeName]string{activate.Kept: state.ResultKept, activate.Reverted: state.ResultReverted,
-		activate.Inconclusive: state.ResultInconclusive, activate.Stuck: state.ResultStuck}[o.Name]
+		activate.Inconclusive: state.ResultInconclusive, activate.Stuck: state.ResultStuck, activate.NeedsReboot: state.ResultNeedsReboot}[o.Name]
 	if e.Result == "" {
 		e.Result = state.ResultFailed
 	}

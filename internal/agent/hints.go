@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"pullnode/activate"
@@ -18,6 +19,12 @@ var buildHints = map[string]string{
 	"no-space":  "free space: nix-collect-garbage -d",
 	"killed":    "it is tried again; if it stays: journalctl -u pullnode -u nix-daemon, and more memory",
 	"collected": "it is tried again: something collected garbage meanwhile",
+}
+
+// rebootHint says how a system that no switch leads to comes to run. The boot
+// default is the operator's to change: nothing has proven that system.
+func rebootHint(toplevel string) string {
+	return fmt.Sprintf("when a reboot is fine: nix-env -p /nix/var/nix/profiles/system --set %[1]s && %[1]s/bin/switch-to-configuration boot && reboot", toplevel)
 }
 
 func buildHint(b *activate.BuildError) string {

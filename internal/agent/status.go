@@ -145,6 +145,8 @@ func (a *Agent) gather(ctx context.Context) Status {
 		st.Sync, st.Health, st.Why = "held", "reverted", []string{last.Why}
 	case last.Result == state.ResultStuck:
 		st.Sync, st.Health, st.Why = "held", "stuck", []string{last.Why}
+	case last.Result == state.ResultNeedsReboot:
+		st.Sync, st.Why, st.Hint = "held", []string{last.Why}, rebootHint(last.Toplevel)
 	case last.Result == state.ResultFailed || last.Result == state.ResultRefused:
 		st.Sync, st.Why, st.Hint = "failed", []string{last.Why}, st.BuildHint
 	default:

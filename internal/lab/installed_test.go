@@ -18,6 +18,7 @@ func TestInstalledNode(t *testing.T) {
 			n.r.Git("revert", "-n", "HEAD")
 			n.deployed(n.r.Commit("alice", "Revert"))
 		})
+		n.sub("nothing refuses the way back", wayBack)
 		n.sub("checks", checks)
 		n.sub("crash loop", func(n *node) {
 			c := n.set(Config{Mode: "flap"}, n.with("health.successes", 20))
@@ -42,6 +43,17 @@ func refuses(n *node) {
 	n.refused(older, "ROLLBACK")
 	n.r.Git("reset", "-q", "--hard", n.now)
 	n.deployed(n.push(Config{}, "signed again"))
+}
+
+// wayBack: the pre-switch check of the system that ran before would refuse it now.
+func wayBack(n *node) {
+	n.deployed(n.push(Config{Mode: "strict"}, "with a check of its own"))
+	if err := n.h.Write("/run/no-switch", nil); err != nil {
+		n.t.Fatal(err)
+	}
+	n.putBack(n.push(Config{Mode: "badunit"}, "a unit that fails"), "broken.service")
+	run(n.ctx, n.t, n.h, "rm", "/run/no-switch")
+	n.deployed(n.push(Config{}, "without a check"))
 }
 
 // checks: a check that the candidate brings decides at once; one that fails on

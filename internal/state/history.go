@@ -22,6 +22,7 @@ const (
 	ResultRefused      = "refused"      // not tried: trust, quarantine or a check before the switch
 	ResultPending      = "pending"      // not tried: waits for more signatures
 	ResultFailed       = "failed"       // not tried: could not be fetched, built or switched to
+	ResultNeedsReboot  = "needs-reboot" // not tried: no switch leads there, only a reboot
 	ResultUnchanged    = "unchanged"    // a new commit that gives the running system
 	ResultTrusted      = "trusted"      // root named this commit as the one to begin with anew; Why says why
 )
@@ -44,7 +45,8 @@ type Entry struct {
 
 // sameRefusal says whether o is the refusal that e was, met again later.
 func (e Entry) sameRefusal(o Entry) bool {
-	return (e.Result == ResultRefused || e.Result == ResultPending) && e.Result == o.Result && e.Commit == o.Commit && e.Why == o.Why
+	repeats := e.Result == ResultRefused || e.Result == ResultPending || e.Result == ResultNeedsReboot
+	return repeats && e.Result == o.Result && e.Commit == o.Commit && e.Why == o.Why
 }
 
 func historyPath(dir string) string { return filepath.Join(dir, "history.jsonl") }

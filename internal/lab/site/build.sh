@@ -74,6 +74,7 @@ END
 cat > "$out/pre-switch-checks" <<END
 #!/bin/sh
 [ "$mode" != badcheck ] || { echo "this system must not be switched to" >&2; exit 1; }
+[ "$mode" != strict ] || [ ! -e /run/no-switch ] || { echo "not now" >&2; exit 1; }
 END
 
 cat > "$out/init" <<END

@@ -31,7 +31,7 @@ let
     # The old system stops the unit, which brings the network back.
     netcut."netcut.service" = service "Type=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/env ip link set host0 down\nExecStop=/usr/bin/env ip link set host0 up";
   };
-  flags = [ "good" "badactivate" "initchange" "noagent" "badcheck" "badloader" "badinit" "sysconf" ];
+  flags = [ "good" "badactivate" "initchange" "noagent" "badcheck" "strict" "badloader" "badinit" "sysconf" ];
 
   all = { "app.service" = service "Environment=GEN=${gen}\nExecStart=/bin/sleep infinity"; }
     // units // (modes.${mode} or { });
