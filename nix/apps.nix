@@ -8,6 +8,8 @@
 let
   inherit (pkgs.stdenv.hostPlatform) system;
   packages = self.packages.${system};
+  # A fork may have deleted it.
+  example = self.nixosConfigurations.example or null;
 
   app = description: args: {
     type = "app";
@@ -57,9 +59,9 @@ in
     '';
   };
 }
-// lib.optionalAttrs (system == self.nixosConfigurations.example.config.nixpkgs.hostPlatform.system) {
+// lib.optionalAttrs (example != null && example.config.nixpkgs.hostPlatform.system == system) {
   vm = app "Boot the example machine; its web server is http://localhost:8080" {
     name = "pullnode-vm";
-    text = ''exec ${self.nixosConfigurations.example.config.system.build.vm}/bin/run-example-vm "$@"'';
+    text = ''exec ${example.config.system.build.vm}/bin/run-example-vm "$@"'';
   };
 }

@@ -46,6 +46,10 @@ type evaluation struct {
 	FindsVirtualDisks map[string]bool   `json:"findsVirtualDisks"`
 	ActivateChecks    map[string]string `json:"activateChecks"`
 
+	Lean struct {
+		Hosts, Checks []string
+		Apps          map[string]string
+	} `json:"lean"`
 	SopsAlone  map[string]any `json:"sopsAlone"`
 	SopsBeside map[string]any `json:"sopsBeside"`
 }
@@ -63,7 +67,7 @@ func TestEvaluateFlake(t *testing.T) {
 		args += name + " = " + file(t, dir) + "; "
 	}
 	var e evaluation
-	evaluate(t, "import "+file(t, "tests/eval.nix")+" { "+args+"twin = "+twin(t)+"; }", &e)
+	evaluate(t, "import "+file(t, "tests/eval.nix")+" { "+args+"twin = "+twin(t)+"; lean = "+lean(t)+"; }", &e)
 
 	drv := func(what, path string) {
 		t.Helper()
@@ -135,6 +139,9 @@ func TestEvaluateFlake(t *testing.T) {
 	if len(e.Images) < 2 || len(e.ActivateChecks) != 2 {
 		t.Errorf("%d images, %d checks", len(e.Images), len(e.ActivateChecks))
 	}
+	if l := e.Lean; len(l.Hosts) != len(e.Hosts)-1 || !strings.HasPrefix(l.Apps["iso"], "/nix/store/") || l.Apps["vm"] != "" || len(l.Checks) == 0 || slices.Contains(l.Checks, "vm-starts") {
+		t.Errorf("a fork without the example: %+v", l)
+	}
 	if len(e.SopsAlone) == 0 || !reflect.DeepEqual(e.SopsAlone, e.SopsBeside) {
 		t.Errorf("pullnode without key sources changes sops-nix:\n%v\n%v", e.SopsAlone, e.SopsBeside)
 	}
@@ -143,8 +150,29 @@ func TestEvaluateFlake(t *testing.T) {
 
 // twin is a copy of the repository in which every document differs.
 func twin(t *testing.T) string {
+	return copied(t, func(name string, raw []byte) []byte {
+		if filepath.Ext(name) == ".md" {
+			raw = fmt.Append(raw, "\nAnother sentence.\n")
+		}
+		return raw
+	})
+}
+
+// lean is a copy of the repository whose owner has deleted the example.
+func lean(t *testing.T) string {
+	return copied(t, func(name string, raw []byte) []byte {
+		if strings.HasPrefix(name, "hosts/example/") {
+			return nil
+		}
+		return raw
+	})
+}
+
+// copied is a copy of the repository as change makes it; a file without content is
+// left out.
+func copied(t *testing.T, change func(name string, raw []byte) []byte) string {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "twin")
+	dir := filepath.Join(t.TempDir(), "copy")
 	out, err := exec.Command("git", "-C", root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -157,8 +185,8 @@ func twin(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if filepath.Ext(name) == ".md" {
-			raw = fmt.Append(raw, "\nAnother sentence.\n")
+		if raw = change(name, raw); raw == nil {
+			continue
 		}
 		to := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {

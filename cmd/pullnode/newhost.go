@@ -31,13 +31,15 @@ type hostFolder struct {
 	Files       []string `json:"files"`
 	HostKey     string   `json:"hostKey,omitempty"`
 	Recipient   string   `json:"recipient,omitempty"`
+
+	join join
 }
 
 func newHostCommand() *command {
 	var h hostFolder
 	var repo string
 	var asJSON bool
-	return &command{args: "NAME [--environment E] [--disk DEVICE] [--host-key FILE]", short: "make a machine's folder in hosts/", minArg: 1, maxArg: 1,
+	return &command{args: "NAME [--environment E] [--disk DEVICE] [--host-key FILE [--with WHO] [--also FILES]]", short: "make a machine's folder in hosts/", minArg: 1, maxArg: 1,
 		flags: func(fs *flag.FlagSet) {
 			fs.StringVar(&repo, "repo", ".", "the configuration repository")
 			fs.StringVar(&h.System, "system", "x86_64-linux", "its architecture")
@@ -45,14 +47,19 @@ func newHostCommand() *command {
 			fs.StringVar(&h.Disk, "disk", "/dev/vda", "its disk; all of it is used")
 			fs.StringVar(&h.HostKey, "host-key", "", "make its SSH host key here, outside of the repository, so that secrets can be encrypted for it before it exists")
 			fs.BoolVar(&asJSON, "json", false, "print JSON")
+			h.join.flags(fs)
 		},
 		run: func(ctx context.Context, args []string, out io.Writer) error {
 			top, err := gitIn(ctx, repo, "rev-parse", "--show-toplevel")
 			if err != nil {
 				return hint(fmt.Errorf("%s is not a Git repository", repo), "git init -b main "+repo)
 			}
-			h.Name = args[0]
-			if err := h.make(ctx, top); err != nil {
+			h.Name, h.join.host = args[0], args[0]
+			said := out
+			if asJSON {
+				said = io.Discard
+			}
+			if err := h.make(ctx, top, said); err != nil {
 				return err
 			}
 			if asJSON {
@@ -63,7 +70,10 @@ func newHostCommand() *command {
 		}}
 }
 
-func (h *hostFolder) make(ctx context.Context, top string) error {
+// joins says that .sops.yaml is to have the machine's key.
+func (h *hostFolder) joins() bool { return h.join.with != "" || h.join.also != "" || h.join.shared }
+
+func (h *hostFolder) make(ctx context.Context, top string, out io.Writer) error {
 	switch {
 	case !hostNameRE.MatchString(h.Name):
 		return usageError("%q is no host name: lower case letters, digits and hyphens", h.Name)
@@ -73,12 +83,28 @@ func (h *hostFolder) make(ctx context.Context, top string) error {
 		return usageError("%q is no name of an environment", h.Environment)
 	case !deviceRE.MatchString(h.Disk):
 		return usageError("%q is no disk; write it like /dev/vda", h.Disk)
+	case h.joins() && h.HostKey == "":
+		return usageError("--with, --also and --shared say who opens secrets beside the key of --host-key, which is missing")
 	}
 	dir := filepath.Join(top, "hosts", h.Name)
 	if _, err := os.Stat(dir); err == nil {
 		return fmt.Errorf("hosts/%s is there already", h.Name)
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return err
+	}
+	var secrets *secretRepo
+	var rules []int
+	if h.joins() {
+		var err error
+		if secrets, err = openSecretRepo(ctx, top, out); err != nil {
+			return err
+		}
+		if err := h.join.fresh(secrets, ""); err != nil {
+			return err
+		}
+		if rules, err = h.join.rules(secrets); err != nil {
+			return err
+		}
 	}
 	if err := h.makeKey(ctx, top); err != nil {
 		return err
@@ -93,6 +119,9 @@ func (h *hostFolder) make(ctx context.Context, top string) error {
 			return err
 		}
 		h.Files = append(h.Files, filepath.Join("hosts", h.Name, f.name))
+	}
+	if secrets != nil {
+		return h.join.do(secrets, rules, h.Recipient)
 	}
 	return nil
 }
@@ -140,11 +169,19 @@ func (h *hostFolder) makeKey(ctx context.Context, top string) error {
 
 func (h *hostFolder) say(out io.Writer) {
 	fmt.Fprintf(out, "made %s\n", strings.Join(h.Files, ", "))
-	secret := fmt.Sprintf("pullnode secret new hosts/%s/secrets.yaml   # after a rule for it in .sops.yaml", h.Name)
+	secret, add := "pullnode secret new "+secretsOf(h.Name), "git add hosts/"+h.Name
+	if h.joins() {
+		add = "git add -A"
+	} else {
+		secret += "   # after a rule for it in .sops.yaml"
+	}
 	install := "pullnode install " + h.Name + "   # on the installer image"
 	if h.Recipient != "" {
-		fmt.Fprintf(out, "host key %s; keep it until the machine is installed\nrecipient for .sops.yaml: %s\n", h.HostKey, h.Recipient)
+		fmt.Fprintf(out, "host key %s; keep it until the machine is installed\n", h.HostKey)
+		if !h.joins() {
+			fmt.Fprintf(out, "recipient for .sops.yaml: %s\n", h.Recipient)
+		}
 		install = "pullnode install " + h.Name + " --host-key FILE   # on the installer image, with " + h.HostKey
 	}
-	fmt.Fprintf(out, "\nNext:\n  %s\n  git add hosts/%s && git commit -S && git push\n  %s\n", secret, h.Name, install)
+	fmt.Fprintf(out, "\nNext:\n  %s\n  %s && git commit -S && git push\n  %s\n", secret, add, install)
 }

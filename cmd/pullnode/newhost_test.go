@@ -5,10 +5,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"pullnode/internal/gitrig"
+	"pullnode/internal/sopsconf"
+	"pullnode/keysrc/keysrctest"
 )
 
 // A new folder is what lib.mkFleet reads, and the recipient is that of the key.
@@ -56,6 +59,40 @@ func TestNewHost(t *testing.T) {
 	raw, _, _ := strings.Cut(typed("new-host", "board", "--repo", r.Dir, "--system", "aarch64-linux", "--json"), "exit status")
 	if i := strings.Index(raw, "{"); i < 0 || json.Unmarshal([]byte(strings.TrimRight(raw[i:], "\n$ ")), &made) != nil || made.System != "aarch64-linux" || len(made.Files) != 3 {
 		t.Errorf("%s: %+v", raw, made)
+	}
+}
+
+// With its host key a machine is in .sops.yaml, and its first secret opens with it.
+func TestNewHostJoins(t *testing.T) {
+	r := secretsRepo(t)
+	before := string(read(t, filepath.Join(r.Dir, ".sops.yaml")))
+	key := filepath.Join(t.TempDir(), "db01-key")
+	for _, args := range [][]string{{"--with", "recovery"}, {"--host-key", key, "--with", "nobody"}, {"--host-key", key, "--also", "secrets/none.yaml"}} {
+		out := typed(append([]string{"new-host", "db01", "--repo", r.Dir}, args...)...)
+		if _, err := os.Stat(filepath.Join(r.Dir, "hosts", "db01")); err == nil || strings.Contains(out, "exit status 0") {
+			t.Errorf("%v: %s", args, out)
+		}
+	}
+	if _, err := os.Stat(key); err == nil || string(read(t, filepath.Join(r.Dir, ".sops.yaml"))) != before {
+		t.Error("what is refused changes nothing")
+	}
+	out := typed("new-host", "db01", "--repo", r.Dir, "--host-key", key, "--with", "recovery,operators_staging")
+	recipient := keysrctest.SSHRecipient(t, key)
+	conf, err := sopsconf.Parse(read(t, filepath.Join(r.Dir, ".sops.yaml")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, ok := conf.Match("hosts/db01/secrets.yaml")
+	if !ok || len(conf.Rules[i].Recipients()) != 3 || !slices.Contains(conf.Rules[i].Recipients(), recipient) {
+		t.Errorf("no rule for %s:\n%s", recipient, out)
+	}
+	for _, say := range []string{"rule     ^hosts/db01/secrets\\.yaml$: recovery, operators_staging, db01", "  pullnode secret new hosts/db01/secrets.yaml\n", "  git add -A && git commit"} {
+		if !strings.Contains(out, say) {
+			t.Errorf("want %q in\n%s", say, out)
+		}
+	}
+	if out := typed("new-host", "web-staging", "--repo", r.Dir, "--host-key", key+"2", "--with", "recovery"); !strings.Contains(out, "web-staging has a key already") {
+		t.Error(out)
 	}
 }
 

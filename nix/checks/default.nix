@@ -1,5 +1,6 @@
-# `nix flake check`: those of the fleet, the package, and one VM test per promise
-# (on x86_64-linux only, to be run once and not twice).
+# `nix flake check`: those of the fleet, the package, and one VM test per promise (on
+# x86_64-linux only, to be run once and not twice; their machine has the example's
+# key, so a fork without the example has none of them).
 {
   lib,
   pkgs,
@@ -21,6 +22,6 @@ in
   package = self.packages.${system}.pullnode;
 }
 // fleet.checks.${system}
-// lib.optionalAttrs (system == "x86_64-linux") (
+// lib.optionalAttrs (system == "x86_64-linux" && self.nixosConfigurations ? example) (
   lib.mapAttrs' (name: lib.nameValuePair "vm-${name}") vmTests
 )

@@ -7,12 +7,18 @@
   nixos-anywhere,
   # A copy of this repository in which only documents differ.
   twin,
+  # A copy without the example.
+  lean,
 }@args:
 let
-  inputs = removeAttrs args [ "twin" ];
+  inputs = removeAttrs args [
+    "twin"
+    "lean"
+  ];
   real = source: import ./real.nix (inputs // { inherit source; });
   flake = real ../..;
   other = real twin;
+  without = real lean;
   inherit (flake.inputs.nixpkgs) lib;
 
   toplevel = nixos: nixos.config.system.build.toplevel.drvPath;
@@ -137,6 +143,11 @@ in
   deployChecks = drvPaths {
     inherit (flake.checks.x86_64-linux) deploy-schema deploy-activate;
     arm-schema = flake.checks.aarch64-linux.deploy-schema;
+  };
+  lean = {
+    hosts = lib.attrNames without.nixosConfigurations;
+    apps = lib.mapAttrs (_: a: a.program) without.apps.x86_64-linux;
+    checks = lib.attrNames without.checks.x86_64-linux;
   };
   sopsAlone = comparable (existing [ ]);
   sopsBeside = comparable (existing [ withPullnode ]);
