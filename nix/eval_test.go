@@ -43,6 +43,14 @@ type evaluation struct {
 		ChangedUnits []string `json:"changedUnits"`
 		Switches     bool     `json:"switches"`
 	} `json:"vmTests"`
+	Template struct {
+		Hosts   map[string]string `json:"hosts"`
+		Checks  map[string]string `json:"checks"`
+		Outputs struct {
+			Hostname, Installer, Formatter string
+			Packages, Apps, Shells         []string
+		} `json:"outputs"`
+	} `json:"template"`
 	FindsVirtualDisks map[string]bool   `json:"findsVirtualDisks"`
 	ActivateChecks    map[string]string `json:"activateChecks"`
 
@@ -127,6 +135,19 @@ func TestEvaluateFlake(t *testing.T) {
 			}
 		}
 	}
+	for name, path := range e.Template.Hosts {
+		drv("the template's "+name, path)
+	}
+	for _, name := range []string{"evaluates-web01", "deploy-schema", "deploy-activate"} {
+		drv("the template's check "+name, e.Template.Checks[name])
+	}
+	o := e.Template.Outputs
+	if len(e.Template.Hosts) != 1 || o.Hostname != "web01.example.org" || o.Installer != "https://git.example.org/infra.git" ||
+		!slices.Contains(o.Packages, "installer-iso") || !slices.Contains(o.Packages, "web01-raw-efi") ||
+		!slices.Equal(o.Apps, []string{"install", "iso"}) || len(o.Shells) != 1 {
+		t.Errorf("the template: %+v", e.Template)
+	}
+	drv("the template's formatter", o.Formatter)
 	drv("what the machine of the VM tests builds", e.VMTests.Next)
 	if !e.VMTests.SameMounts || !e.VMTests.Switches {
 		t.Errorf("the VM tests would switch to other file systems, or not at all: %+v", e.VMTests)

@@ -79,6 +79,8 @@ in
   };
 
   config = {
+    warnings = lib.optional (cfg.operatorKeys == [ ] && cfg.host == null) "services.pullnode-installer.operatorKeys is empty: nobody can log in to this installer by SSH.";
+
     boot.kernelParams = map (c: "console=${c},115200n8") ([ "ttyS0" ] ++ ownConsole) ++ [ "console=tty0" ];
 
     # Keys only: also none of the installer's empty passwords.

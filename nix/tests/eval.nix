@@ -96,8 +96,26 @@ let
     }).config;
   unitTexts = config: lib.mapAttrs (_: u: builtins.unsafeDiscardStringContext u.text) config.systemd.units;
   mounts = lib.mapAttrs (_: f: { inherit (f) device fsType options; });
+
+  # A repository that takes this one as its flake input.
+  template = (import ../../templates/default/flake.nix).outputs {
+    inherit (flake.inputs) nixpkgs;
+    pullnode = flake;
+  };
 in
 {
+  template = {
+    hosts = lib.mapAttrs (_: toplevel) { inherit (template.nixosConfigurations) web01; };
+    checks = drvPaths (removeAttrs template.checks.x86_64-linux [ "evaluates-installer-x86_64-linux" ]);
+    outputs = {
+      inherit (template.deploy.nodes.web01) hostname;
+      packages = lib.attrNames template.packages.x86_64-linux;
+      installer = template.nixosConfigurations.installer-x86_64-linux.config.services.pullnode-installer.settings.url;
+      apps = lib.attrNames template.apps.x86_64-linux;
+      shells = lib.attrNames template.devShells.aarch64-linux;
+      formatter = template.formatter.aarch64-linux.drvPath;
+    };
+  };
   hosts = lib.mapAttrs (_: toplevel) flake.nixosConfigurations;
   twins = lib.mapAttrs (_: toplevel) other.nixosConfigurations;
   # One image of each kind; each is an evaluation of a whole NixOS.

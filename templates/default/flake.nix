@@ -11,14 +11,25 @@
   outputs =
     { nixpkgs, pullnode, ... }:
     let
+      inherit (nixpkgs) lib;
       fleet = pullnode.lib.mkFleet {
         hosts = ./hosts;
         environments.production = ./environments/production.nix;
+        installer = {
+          operatorKeys = lib.concatLists (lib.attrValues (import ./modules/operators.nix));
+          settings = import ./modules/repository.nix;
+        };
       };
     in
     {
-      inherit (fleet) nixosConfigurations deploy;
-      devShells = pullnode.devShells;
-      formatter = pullnode.formatter;
+      # packages are the images: MACHINE-FORMAT, installer-iso, installer-kexec.
+      inherit (fleet)
+        nixosConfigurations
+        deploy
+        packages
+        checks
+        ;
+      apps = lib.mapAttrs (_: apps: { inherit (apps) iso install; }) pullnode.apps;
+      inherit (pullnode) devShells formatter;
     };
 }

@@ -1,8 +1,5 @@
-# What all machines of this environment have in common. `pullnode init` prints the
-# introduction; this one is a placeholder that nothing leads to.
+# What all machines of this environment have in common.
+{ lib, ... }:
 {
-  services.pullnode.settings = {
-    url = "https://git.example.org/infra.git";
-    introduction = "0000000000000000000000000000000000000000@SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
-  };
+  services.pullnode.settings = lib.mapAttrs (_: lib.mkDefault) (import ../modules/repository.nix);
 }

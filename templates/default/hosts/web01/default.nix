@@ -1,10 +1,12 @@
+{ lib, ... }:
 {
   services.openssh = {
     enable = true;
     settings.PasswordAuthentication = false;
   };
-  # Replace it by yours, or you cannot log in.
-  users.users.root.openssh.authorizedKeys.keys = [ ];
+  users.users.root.openssh.authorizedKeys.keys = lib.concatLists (
+    lib.attrValues (import ../../modules/operators.nix)
+  );
 
   services.pullnode = {
     enable = true;
