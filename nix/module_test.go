@@ -28,6 +28,7 @@ type outcome struct {
 	Targets     map[string]units.Override `json:"targets"`
 	Packages    []string                  `json:"packages"`
 	NixSettings map[string][]string       `json:"nixSettings"`
+	Pcscd       bool                      `json:"pcscd"`
 	Sops        json.RawMessage           `json:"sops"`
 }
 
@@ -148,7 +149,7 @@ func TestOptionsDocument(t *testing.T) {
 func TestAssertions(t *testing.T) {
 	m := evalModule(t)
 	for name, say := range map[string][]string{
-		"minimal": nil, "full": nil, "cross": nil, "observe": nil, "sopsUntouched": nil, "sopsWired": nil, "sopsOwn": nil, "sopsEarly": nil, "sopsLate": nil,
+		"minimal": nil, "full": nil, "cross": nil, "keysUSB": nil, "keysTPM": nil, "keysServer": nil, "observe": nil, "sopsUntouched": nil, "sopsWired": nil, "sopsOwn": nil, "sopsEarly": nil, "sopsLate": nil,
 		"sopsForUsers": {"users are made before the keys process"},
 		"nothing":      {"settings.url is missing", "settings.introduction is missing"},
 		"autoUpgrade":  {"system.autoUpgrade would both switch"},
@@ -207,6 +208,11 @@ func TestRightsOfKeySources(t *testing.T) {
 	}
 	if got := devices("full"); !slices.Contains(got, any("char-tpm rw")) {
 		t.Errorf("with the source tpm: DeviceAllow is %v", got)
+	}
+	for name, c := range evalModule(t).Cases {
+		if c.Pcscd != (name == "sopsLate") {
+			t.Errorf("%s: pcscd %v", name, c.Pcscd)
+		}
 	}
 	if got := devices("sopsWired"); len(got) != 0 {
 		t.Errorf("with no source in hardware: DeviceAllow is %v", got)

@@ -27,6 +27,11 @@ var exposure = map[string]int{
 	"pullnode-keyserver": 25,
 }
 
+// exposureOf is the same for hosts whose key sources need more.
+var exposureOf = map[string]int{
+	"keysUSB pullnode-keys": 35, // it mounts
+}
+
 // render writes the units as a machine of this configuration has them: the files
 // of nix/units and, as NixOS does, what the module adds as drop-ins.
 func render(t *testing.T, dir string, c outcome) []string {
@@ -78,7 +83,7 @@ func TestRenderedUnits(t *testing.T) {
 		t.Fatal("no systemd-analyze: install the Debian package systemd")
 	}
 	m := evalModule(t)
-	for _, name := range []string{"minimal", "full", "sopsEarly", "sopsLate"} {
+	for _, name := range []string{"minimal", "full", "sopsEarly", "sopsLate", "keysUSB", "keysTPM", "keysServer"} {
 		dir := t.TempDir()
 		files := render(t, dir, m.Cases[name])
 		out, err := exec.Command(analyze, append([]string{"verify", "--man=no"}, files...)...).CombinedOutput()
@@ -96,6 +101,9 @@ func TestRenderedUnits(t *testing.T) {
 				continue
 			}
 			limit, known := exposure[unit]
+			if more, other := exposureOf[name+" "+unit]; other {
+				limit = more
+			}
 			if !known {
 				t.Errorf("%s has no threshold in this test", unit)
 				continue
@@ -106,6 +114,30 @@ func TestRenderedUnits(t *testing.T) {
 				t.Errorf("%s: %s is more exposed than %d.%d: %s", name, unit, limit/10, limit%10, lines[len(lines)-1])
 			}
 		}
+	}
+}
+
+// A key source that mounts needs more than one that does not, and only its unit gets it.
+func TestMountingNeedsMore(t *testing.T) {
+	m := evalModule(t)
+	caps := func(name string) string {
+		return fmt.Sprint(m.Cases[name].Services["pullnode-keys"].ServiceConfig["CapabilityBoundingSet"])
+	}
+	if got := caps("keysUSB"); got != "[CAP_SYS_ADMIN]" {
+		t.Errorf("usb: %s", got)
+	}
+	for _, name := range []string{"minimal", "full", "keysTPM", "keysServer", "sopsLate"} {
+		if got := caps(name); got != "<nil>" {
+			t.Errorf("%s: pullnode-keys gets %s", name, got)
+		}
+	}
+	for unit, o := range m.Cases["keysUSB"].Services {
+		if c := o.ServiceConfig["CapabilityBoundingSet"]; c != nil && unit != "pullnode-keys" {
+			t.Errorf("usb: %s gets %v", unit, c)
+		}
+	}
+	if got := fmt.Sprint(m.Cases["keysTPM"].Services["pullnode-keys"].ServiceConfig["SupplementaryGroups"]); got != "[tss]" {
+		t.Errorf("tpm: groups %s", got)
 	}
 }
 

@@ -126,6 +126,9 @@ in
   config = lib.mkIf cfg.enable {
     systemd.packages = [ cfg.package ];
 
+    # Without it no YubiKey is ever there, and nothing says why.
+    services.pcscd.enable = lib.mkIf (hasSource "yubikey") (lib.mkDefault true);
+
     systemd.services.pullnode = {
       wantedBy = [ "multi-user.target" ];
       restartTriggers = [ cfg.settingsFile ];

@@ -37,6 +37,7 @@ let
             "journald"
             "nginx"
             "openssh"
+            "pcscd"
             "prometheus"
           ]
       );

@@ -12,41 +12,7 @@ let
   lib = if nixpkgs == null then import ./minilib.nix else import (nixpkgs + "/lib");
   b = builtins;
 
-  drv = name: {
-    type = "derivation";
-    inherit name;
-    outPath = "/nix/store/00000000000000000000000000000000-${name}";
-    meta.mainProgram = name;
-  };
-  pkgs =
-    b.listToAttrs (
-      map
-        (name: {
-          inherit name;
-          value = drv name;
-        })
-        [
-          "age"
-          "curl"
-          "deploy-rs"
-          "git"
-          "gitMinimal"
-          "nh"
-          "openssh"
-          "sops"
-        ]
-    )
-    // {
-      formats.json = _: {
-        type = if nixpkgs == null then lib.types.anything else (lib.types.attrsOf lib.types.anything) // { description = "JSON value"; };
-      };
-      stdenv = {
-        buildPlatform.canExecute = _: true;
-        hostPlatform = { };
-      };
-      callPackage = _: _: drv "pullnode";
-      runCommand = name: env: script: drv name // { inherit env script; };
-    };
+  inherit (import ./mock-pkgs.nix { inherit lib; real = nixpkgs != null; }) drv pkgs crossPkgs;
 
   # What of NixOS the module reads. On nixpkgs' library each needs an option.
   base = {
@@ -57,19 +23,11 @@ let
       settings.trusted-users = [ "root" ];
     };
     systemd.package = drv "systemd";
+    security.tpm2.tssGroup = "tss";
     system.switch.enable = lib.mkDefault true;
     system.autoUpgrade.enable = lib.mkDefault false;
   };
   inherit (import ./options-around.nix { inherit lib; real = nixpkgs != null; }) nixos sops installs;
-
-  # Built on one architecture for another.
-  crossPkgs = pkgs // {
-    stdenv = {
-      buildPlatform.canExecute = _: false;
-      hostPlatform = { };
-    };
-    buildPackages.callPackage = _: _: drv "pullnode-of-the-builder" // { meta.mainProgram = "pullnode"; };
-  };
 
   evaluate = evaluateWith pkgs;
   evaluateWith =
@@ -107,6 +65,7 @@ let
       targets = c.systemd.targets or { };
       packages = map (p: p.name) c.environment.systemPackages;
       nixSettings = c.nix.settings;
+      pcscd = c.services.pcscd.enable;
       sops =
         if c ? sops then c.sops // { age = c.sops.age // { plugins = map (p: p.name) c.sops.age.plugins; }; } else null;
     };
@@ -217,6 +176,29 @@ in
     noSwitch = result [
       { services.pullnode = minimal; }
       { system.switch.enable = false; }
+    ];
+    # A key source each: what it needs beyond the unit file.
+    keysUSB = result [ (with' { keys.sources = [ { type = "usb"; } ]; }) ];
+    keysTPM = result [
+      (with' {
+        keys.sources = [
+          {
+            type = "tpm";
+            path = "/var/lib/host.tpm";
+          }
+        ];
+      })
+      { security.tpm2.enable = true; }
+    ];
+    keysServer = result [
+      (with' {
+        keys.sources = [
+          {
+            type = "server";
+            url = "https://keys.example.org";
+          }
+        ];
+      })
     ];
     cross = resultOf (evaluateWith crossPkgs [ { services.pullnode = minimal; } ]);
     freeForm = result [ (with' { notYetTyped.inner = 1; }) ];

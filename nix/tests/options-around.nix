@@ -52,6 +52,8 @@ in
     environment.systemPackages = list;
     networking = any;
     nix = any;
+    security = any;
+    services.pcscd.enable = option lib.types.bool false;
     systemd.package = any;
     systemd.packages = list;
     systemd.services = units;
