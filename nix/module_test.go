@@ -150,11 +150,12 @@ func TestAssertions(t *testing.T) {
 	m := evalModule(t)
 	for name, say := range map[string][]string{
 		"minimal": nil, "full": nil, "cross": nil, "keysUSB": nil, "keysTPM": nil, "keysServer": nil, "observe": nil, "sopsUntouched": nil, "sopsWired": nil, "sopsOwn": nil, "sopsEarly": nil, "sopsLate": nil,
-		"sopsForUsers": {"users are made before the keys process"},
-		"nothing":      {"settings.url is missing", "settings.introduction is missing"},
-		"autoUpgrade":  {"system.autoUpgrade would both switch"},
-		"comin":        {"services.comin would both switch"},
-		"noSwitch":     {"system.switch.enable must be true"},
+		"sopsForUsers":     {"users are made before the keys process"},
+		"sopsFileForUsers": {"hands no file over"},
+		"nothing":          {"settings.url is missing", "settings.introduction is missing"},
+		"autoUpgrade":      {"system.autoUpgrade would both switch"},
+		"comin":            {"services.comin would both switch"},
+		"noSwitch":         {"system.switch.enable must be true"},
 	} {
 		failed := m.Cases[name].Failed
 		if len(failed) != len(say) {

@@ -15,6 +15,7 @@ let
   pluginFile = "/run/pullnode-keys/age-plugin.txt";
   handoffFile = "/run/pullnode-handoff/age.key";
   asksUs = wired && config.sops.age.keyFile == pluginFile;
+  handedOver = wired && config.sops.age.keyFile == handoffFile;
 
   secrets = builtins.attrValues (config.sops.secrets or { });
   forUsers = builtins.filter (s: s.neededForUsers or false) secrets;
@@ -69,6 +70,10 @@ in
       {
         assertion = !asksUs || forUsers == [ ];
         message = "sops.secrets with neededForUsers: users are made before the keys process of services.pullnode can answer. Take neededForUsers away, or give sops-nix an identity of its own with sops.age.keyFile.";
+      }
+      {
+        assertion = !handedOver || forUsers == [ ];
+        message = "sops.secrets with neededForUsers: at boot services.pullnode hands no file over, so the users would have no passwords. Take neededForUsers away, or give sops-nix an identity of its own with sops.age.keyFile.";
       }
     ];
   };

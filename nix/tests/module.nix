@@ -159,6 +159,11 @@ in
       (with' keySettings)
       { sops.secrets.password.neededForUsers = true; }
     ];
+    sopsFileForUsers = result [
+      sops
+      (with' (keySettings // { keys = keySettings.keys // { handoff = "file"; }; }))
+      { sops.secrets.password.neededForUsers = true; }
+    ];
     nothing = result [ { services.pullnode.enable = true; } ];
     autoUpgrade = result [
       { services.pullnode = minimal; }
