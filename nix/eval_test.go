@@ -43,6 +43,7 @@ type evaluation struct {
 		ChangedUnits []string `json:"changedUnits"`
 		Switches     bool     `json:"switches"`
 	} `json:"vmTests"`
+	Kexec    string `json:"kexec"`
 	Template struct {
 		Hosts   map[string]string `json:"hosts"`
 		Checks  map[string]string `json:"checks"`
@@ -140,6 +141,11 @@ func TestEvaluateFlake(t *testing.T) {
 	}
 	for _, name := range []string{"evaluates-web01", "deploy-schema", "deploy-activate"} {
 		drv("the template's check "+name, e.Template.Checks[name])
+	}
+	for _, part := range []string{"/bzImage root/kexec_nixos.d/kernel", "/initrd root/kexec_nixos.d/initrd", "/bin/kexec root/kexec_nixos.d/kexec"} {
+		if !strings.Contains(e.Kexec, part) {
+			t.Errorf("the kexec image is made without %s: %s", part, e.Kexec)
+		}
 	}
 	o := e.Template.Outputs
 	if len(e.Template.Hosts) != 1 || o.Hostname != "web01.example.org" || o.Installer != "https://git.example.org/infra.git" ||

@@ -118,7 +118,7 @@ let
           lib.concatMapAttrs images.named (machinesOf system)
           // lib.optionalAttrs (installer != null) {
             installer-iso = (installerOf ../iso.nix system).config.system.build.isoImage;
-            installer-kexec = (installerOf images.kexec system).config.system.build.image;
+            installer-kexec = (installerOf ../kexec.nix system).config.system.build.image;
           }
         );
 

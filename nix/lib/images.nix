@@ -1,5 +1,4 @@
-# Images: of machines by the image builder of NixOS (`system.build.images`), and of
-# the installer.
+# Images of machines, by the image builder of NixOS (`system.build.images`).
 { lib }:
 let
   # Those that bring file systems of their own.
@@ -42,14 +41,4 @@ in
         "sd-card"
       ]
     );
-
-  # The installer, booted from a Linux that runs.
-  kexec =
-    { modulesPath, ... }:
-    {
-      imports = [
-        ../installer.nix
-        (modulesPath + "/installer/netboot/netboot-minimal.nix")
-      ];
-    };
 }

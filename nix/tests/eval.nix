@@ -104,6 +104,7 @@ let
   };
 in
 {
+  kexec = flake.packages.x86_64-linux.installer-kexec.buildCommand;
   template = {
     hosts = lib.mapAttrs (_: toplevel) { inherit (template.nixosConfigurations) web01; };
     checks = drvPaths (removeAttrs template.checks.x86_64-linux [ "evaluates-installer-x86_64-linux" ]);
