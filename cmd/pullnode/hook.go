@@ -57,14 +57,18 @@ func hookCommand() *command {
 					return usageError("%q is no name of a branch", b)
 				}
 			}
-			push, commit := filepath.Join(hooks, "pre-push"), filepath.Join(hooks, "pre-commit")
+			push, commit, merge := filepath.Join(hooks, "pre-push"), filepath.Join(hooks, "pre-commit"), filepath.Join(hooks, "pre-merge-commit")
 			if err := writeHook(push, strings.ReplaceAll(prePush, "@branches@", strings.Join(names, " ")), "call pullnode verify \"$id\" from it for each line of its input"); err != nil {
 				return err
 			}
 			if err := writeHook(commit, preCommit, "call pullnode secret check --staged from it"); err != nil {
 				return err
 			}
-			fmt.Fprintf(out, "%s asks pullnode secret check before each commit\n", commit)
+			// git asks no pre-commit of a merge that it makes by itself.
+			if err := writeHook(merge, preCommit, "call pullnode secret check --staged from it"); err != nil {
+				return err
+			}
+			fmt.Fprintf(out, "%s asks pullnode secret check before each commit\n%s before each merge\n", commit, merge)
 			_, err = fmt.Fprintf(out, "%s asks pullnode verify before each push of %s\n", push, strings.Join(names, ", "))
 			return err
 		}}

@@ -43,6 +43,8 @@ exec sh -c "$(printf %s "$SSH_ORIGINAL_COMMAND" | sed 's#/etc/\(os-release\|NIXO
 	"bin/lsblk": `#!/bin/sh
 test "$*" = "--json --output PATH,TYPE,RO,FSTYPE,PTTYPE,MOUNTPOINT /dev/vda" || exit 9
 cat @rig@/lsblk.json`,
+	"bin/systemctl": `#!/bin/sh
+test "$*" = "is-active --quiet pullnode.service" && test ! -e @rig@/agent-down`,
 	"bin/head": "#!/bin/sh\nexit 0",
 	"bin/tail": "#!/bin/sh\nexit 0",
 	// The first answers of a node that has just booted.

@@ -177,7 +177,7 @@ func (l *linter) lock(files map[string]string) error {
 func (l *linter) history() error {
 	var keys []string
 	for _, k := range privateKeys {
-		keys = append(keys, k.re.String()) // POSIX reads them alike
+		keys = append(keys, strings.TrimPrefix(k.re.String(), "(?m)")) // git looks at lines anyway
 	}
 	text, err := l.git("log", "-z", "--format=%x01%H", "--name-only", "--diff-filter=AM", "-m", "-G", strings.Join(keys, "|"), l.commit)
 	if err != nil {

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 
@@ -76,16 +78,42 @@ func push(ctx context.Context, c *cloneTree, host string, pass []string) (string
 	if n.SSHUser != "root" {
 		become = "sudo "
 	}
-	note := fmt.Sprintf(`%[1]ssh -c 'test -d %[2]s/request && umask 077 && echo %[3]s > %[2]s/%[4]s'`, become, runDir, tip, pushNote)
+	note := fmt.Sprintf(`%[1]ssh -c 'test -d %[2]s/request || exit %[5]d; systemctl is-active --quiet pullnode.service || exit %[6]d; umask 077; echo %[3]s > %[2]s/%[4]s'`,
+		become, runDir, tip, pushNote, noPullnode, noAgent)
 	argv := append(append([]string{"ssh", "-o", "StrictHostKeyChecking=yes", "-o", "ConnectTimeout=10"}, n.SSHOpts...), "--", n.SSHUser+"@"+n.Hostname, note)
 	if _, err := quietTool(ctx, argv...); err != nil {
-		return "", hint(fmt.Errorf("%s has no agent that could take a system: %w", host, err), "docs/nixos.md: when pull is broken")
+		return "", mayNotPush(host, n, err)
 	}
 	argv = append([]string{"deploy", "--skip-checks", flake + "#" + host}, pass...)
 	if err := driveTool(ctx, append(os.Environ(), nixConfig()), argv...); err != nil {
 		return "", hint(fmt.Errorf("deploy: %w", err), "ssh "+n.SSHUser+"@"+n.Hostname+" pullnode status")
 	}
 	return tip, nil
+}
+
+// What the node's shell ends with that cannot take a system.
+const (
+	noPullnode = 93
+	noAgent    = 94
+)
+
+// mayNotPush says why a node takes no system, before anything is built.
+func mayNotPush(host string, n deployNode, err error) error {
+	var exit *exec.ExitError
+	code := 0
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	}
+	at := n.SSHUser + "@" + n.Hostname
+	switch code {
+	case noPullnode:
+		return hint(fmt.Errorf("%s has no agent that could take a system: pullnode never ran there", host), "docs/install.md: a machine that runs NixOS")
+	case noAgent:
+		return hint(fmt.Errorf("the agent of %s does not run, and only it switches with checks and guard; nothing was pushed", host),
+			"ssh "+at+" systemctl status pullnode",
+			"without checks and guard, from a checkout of the signed commit: nixos-rebuild switch --flake .#"+host+" --target-host "+at)
+	}
+	return hint(fmt.Errorf("%s was not asked whether it has an agent: %w", host, err), "docs/nixos.md: when pull is broken")
 }
 
 // nodeOf says how deploy-rs would reach the host, and refuses one whose system would

@@ -113,6 +113,21 @@ func (f *far) push(args ...string) (string, int) {
 	return f.pullnode(append([]string{"push", "web01", "--repo", f.clone}, args...)...)
 }
 
+// An agent that does not run takes nothing, and finds nothing when it runs again.
+func TestPushedToNobody(t *testing.T) {
+	run, state := t.TempDir(), t.TempDir()
+	mustDo(t, os.Mkdir(filepath.Join(run, "request"), 0o700))
+	was := takeTimeout
+	defer func() { takeTimeout = was }()
+	takeTimeout = 0
+	if got := typed("pushed", "/nix/store/x", "--run", run, "--state", state); !strings.Contains(got, "the agent does not take the system") || !strings.Contains(got, "exit status 1") {
+		t.Error(got)
+	}
+	if left, _ := os.ReadDir(filepath.Join(run, "request")); len(left) > 0 {
+		t.Errorf("the request lies there still: %v", left)
+	}
+}
+
 // The verified tree goes to deploy-rs, and the node is told which commit it is.
 func TestPush(t *testing.T) {
 	f := newPush(t, pushProfile)
@@ -150,9 +165,10 @@ func TestPushRefuses(t *testing.T) {
 		}, nil, "nothing is pushed: "},
 		"not by the agent": {"", nil, nil, "would switch web01 without pullnode's checks and guard"},
 		"no agent":         {pushProfile, func(f *far) { os.RemoveAll(f.dir + "/far/root/run") }, nil, "web01 has no agent that could take a system"},
+		"agent is down":    {pushProfile, func(f *far) { f.write("agent-down", "") }, nil, "the agent of web01 does not run, and only it switches"},
 		"other host key": {pushProfile, func(f *far) {
 			f.write("known", "[127.0.0.1]:"+f.port+" "+string(read(f.t, f.r.Key("other")+".pub")))
-		}, nil, "web01 has no agent that could take a system"},
+		}, nil, "web01 was not asked whether it has an agent: exit status 255: Host key verification failed"},
 		"another tree": {pushProfile, nil, []string{"--", ".#web01"}, ".#web01 is not for passing through"},
 	} {
 		t.Run(name, func(t *testing.T) {

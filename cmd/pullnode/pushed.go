@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -53,9 +55,10 @@ func pushedCommand() *command {
 				return err
 			}
 			fmt.Fprintf(out, "pullnode tries %s\n", r.Toplevel)
-			e, err := outcome(ctx, dir, r.Toplevel, begun, wait)
+			e, err := outcome(ctx, run, dir, r.Toplevel, begun, wait)
 			if err != nil {
-				return err
+				// A system is not tried at some later time, when nobody looks.
+				return errors.Join(err, withdraw(run, r.Toplevel))
 			}
 			if e.Result != state.ResultKept && e.Result != state.ResultUnchanged {
 				return hint(fmt.Errorf("%s was not kept: %s: %s", r.Toplevel, e.Result, safe(e.Why)), "pullnode status")
@@ -65,10 +68,20 @@ func pushedCommand() *command {
 		}}
 }
 
+// takeTimeout is longer than an agent that runs leaves a pushed system lying: it lets
+// a build wait for it, and no try is longer.
+var takeTimeout = 20 * time.Minute
+
 // outcome waits for the line of the history that tells of a system. The agent may be
 // restarted meanwhile, by the system itself.
-func outcome(ctx context.Context, dir, toplevel string, after time.Time, wait time.Duration) (state.Entry, error) {
-	for end := time.Now().Add(wait); time.Now().Before(end); {
+func outcome(ctx context.Context, run, dir, toplevel string, after time.Time, wait time.Duration) (state.Entry, error) {
+	began := time.Now()
+	for end := began.Add(wait); time.Now().Before(end); {
+		if left, err := asks(run, toplevel); err != nil {
+			return state.Entry{}, err
+		} else if len(left) > 0 && time.Since(began) > takeTimeout {
+			return state.Entry{}, hint(errors.New("the agent does not take the system; it stays as it was"), "systemctl status pullnode")
+		}
 		all, err := state.ReadHistory(dir, 20)
 		if err != nil {
 			return state.Entry{}, err
@@ -85,4 +98,29 @@ func outcome(ctx context.Context, dir, toplevel string, after time.Time, wait ti
 		}
 	}
 	return state.Entry{}, hint(fmt.Errorf("nothing is known of %s after %s", toplevel, wait), "pullnode status; an agent that is older than this program does not know the request")
+}
+
+// asks are the requests for a pushed system that the agent has not taken.
+func asks(run, toplevel string) (files []string, err error) {
+	dir := filepath.Join(run, "request")
+	list, err := os.ReadDir(dir)
+	for _, e := range list {
+		var r agent.Request
+		raw, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err == nil && json.Unmarshal(raw, &r) == nil && r.Verb == "push" && r.Toplevel == toplevel {
+			files = append(files, filepath.Join(dir, e.Name()))
+		}
+	}
+	return files, err
+}
+
+// withdraw takes back what the agent has not taken.
+func withdraw(run, toplevel string) error {
+	files, err := asks(run, toplevel)
+	for _, f := range files {
+		if e := os.Remove(f); e != nil && !errors.Is(e, os.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
 }

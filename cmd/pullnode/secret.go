@@ -111,6 +111,14 @@ func checkSecrets() *command {
 			if err != nil {
 				return err
 			}
+			// What is going to be committed may have another .sops.yaml than the work tree.
+			if raw, err := gitRaw(ctx, top, nil, "", "cat-file", "blob", ":.sops.yaml"); err == nil {
+				more, err := sopsRulesIn(raw)
+				if err != nil {
+					return err
+				}
+				rules = append(rules, more...)
+			}
 			var found []leak
 			err = eachBlob(ctx, top, files, func(name string, raw []byte) error {
 				found = append(found, leaks(name, raw, rules)...)

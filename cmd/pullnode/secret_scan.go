@@ -64,7 +64,8 @@ func sopsRulesIn(raw []byte) (rules sopsRules, err error) {
 	return rules, nil
 }
 
-// privateKeys are the marks of private keys, as git and this program read them.
+// privateKeys are the marks of private keys, as git and this program read them: but
+// for the (?m), POSIX means the same.
 var privateKeys = []struct {
 	what string
 	re   *regexp.Regexp
@@ -74,6 +75,12 @@ var privateKeys = []struct {
 	{"an age identity", regexp.MustCompile(`AGE-SECRET-KEY-(PQ-)?1[02-9AC-HJ-NP-Z]{50,}`), nil},
 	// PEM and OpenPGP's armor have lines of 64 characters, after a few header lines.
 	{"a private key", regexp.MustCompile(`-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----`), regexp.MustCompile(`[A-Za-z0-9+/=]{40}`)},
+	// That of ssh.com and of RFC 4716's family.
+	{"a private key", regexp.MustCompile(`---- BEGIN SSH2 (ENCRYPTED )?PRIVATE KEY ----`), regexp.MustCompile(`[A-Za-z0-9+/=]{40}`)},
+	{"a private key of PuTTY", regexp.MustCompile(`PuTTY-User-Key-File-[0-9]: `), regexp.MustCompile(`Private-Lines: [0-9]`)},
+	{"a private key of WireGuard", regexp.MustCompile(`(?m)^[[:space:]]*(PrivateKey|PresharedKey)[[:space:]]*=[[:space:]]*[A-Za-z0-9+/]{43}=[[:space:]]*$`), nil},
+	// `nix key generate-secret`: 64 bytes, where a public key has 32.
+	{"a signing key of Nix", regexp.MustCompile(`(?m)^[A-Za-z0-9._-]+:[A-Za-z0-9+/]{86}==[[:space:]]*$`), nil},
 }
 
 // keysIn gives the private keys of a file, the first of each kind.
@@ -87,6 +94,9 @@ func keysIn(name string, raw []byte) (found []leak) {
 			}
 		}
 	}
+	if what, at := hiddenKey(raw); what != "" {
+		found = append(found, leak{File: name, Line: 1 + bytes.Count(raw[:at], []byte("\n")), What: "holds " + what})
+	}
 	return found
 }
 
@@ -96,13 +106,16 @@ func meantForAll(name string) bool {
 }
 
 // isSecret says whether a file is one by its name: below secrets/, named secrets.*
-// in a machine's folder, or matched by .sops.yaml.
+// in a machine's folder, an environment (.env, web.env), or matched by .sops.yaml.
 func isSecret(name string, rules sopsRules) bool {
 	switch ext := filepath.Ext(name); ext {
 	case ".md", ".nix":
 		return false
 	}
 	base := filepath.Base(name)
+	if base == ".env" || strings.HasSuffix(base, ".env") {
+		return true
+	}
 	return strings.HasPrefix(name, "secrets/") || rules.match(name) ||
 		strings.HasPrefix(name, "hosts/") && strings.HasPrefix(base, "secrets.")
 }
@@ -113,6 +126,8 @@ func leaks(name string, raw []byte, rules sopsRules) (found []leak) {
 			found = append(found, leak{File: name, What: "is not encrypted with sops"})
 		} else if err != nil {
 			found = append(found, leak{File: name, What: err.Error()})
+		} else if at := plainIn(name, raw); at != "" {
+			found = append(found, leak{File: name, What: "is encrypted with sops but for " + safe(at)})
 		}
 	}
 	if meantForAll(name) {

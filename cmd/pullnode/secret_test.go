@@ -1,6 +1,10 @@
 package main
 
 import (
+	ed25519key "crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,6 +84,19 @@ func TestPreCommitHook(t *testing.T) {
 	if out, err := commit(); err == nil || !strings.Contains(out, "secrets/new.yaml: is not encrypted") {
 		t.Errorf("%v: %s", err, out)
 	}
+	// git makes a merge by itself, without asking pre-commit.
+	git := func(args ...string) (string, error) {
+		raw, err := exec.Command("git", append([]string{"-C", r.Dir, "-c", "user.name=a", "-c", "user.email=a@example.org"}, args...)...).CombinedOutput()
+		return string(raw), err
+	}
+	for _, args := range [][]string{{"checkout", "-qb", "other"}, {"commit", "-q", "--no-verify", "-m", "planted"}, {"checkout", "-q", "-"}, {"commit", "-q", "--allow-empty", "-m", "y"}} {
+		if out, err := git(args...); err != nil {
+			t.Fatalf("%v: %v: %s", args, err, out)
+		}
+	}
+	if out, err := git("merge", "--no-edit", "other"); err == nil || !strings.Contains(out, "secrets/new.yaml: is not encrypted") {
+		t.Errorf("%v: %s", err, out)
+	}
 }
 
 // sops is driven as it is today: `sops edit FILE`, with 200 for "nothing changed".
@@ -106,5 +123,48 @@ func TestSecretNewAndEdit(t *testing.T) {
 		if out := typed("secret", c.verb, c.file, "--repo", r.Dir); !strings.Contains(out, c.say) {
 			t.Errorf("%+v: %s", c, out)
 		}
+	}
+}
+
+// Private keys of every kind, whatever the file's name, and values that were added to
+// an encrypted file by hand. What only looks like them may be committed.
+func TestSecretCheckKinds(t *testing.T) {
+	r := secretsRepo(t)
+	r.Commit("", "before")
+	line := strings.Repeat("Ab1+", 16)
+	ed25519, err := makeHostKey("x")
+	mustDo(t, err)
+	_, private, err := ed25519key.GenerateKey(rand.Reader)
+	mustDo(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	mustDo(t, err)
+	staging := string(read(t, filepath.Join("..", "..", "secrets/staging.yaml")))
+	for name, c := range map[string]struct{ text, say string }{
+		"1:key":               {string(ed25519), "holds a private key"},
+		"new\nline":           {string(ed25519), "holds a private key"},
+		"-x":                  {string(ed25519), "holds a private key"},
+		"ssh2":                {"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: \"x\"\n" + line + "\n", "holds a private key"},
+		"a.ppk":               {"PuTTY-User-Key-File-3" + ": ssh-ed25519\nEncryption: none\nPublic-Lines: 1\n" + line + "\nPrivate-Lines: 1\n" + line + "\n", "holds a private key of PuTTY"},
+		"wg0.conf":            {"[Interface]\nPrivateKey = " + line[:43] + "=\n", "holds a private key of WireGuard"},
+		"cache":               {"cache.example.org-1:" + (line + line)[:86] + "==\n", "holds a signing key of Nix"},
+		"manifest.json":       {`{"data":"` + base64.StdEncoding.EncodeToString(ed25519) + `"}`, "holds a private key in base64"},
+		"key.der":             {string(der), "holds a private key (PKCS #8, DER)"},
+		".env":                {"TOKEN=x\n", "is not encrypted with sops"},
+		"secrets/one.yaml":    {"evil: plain\n" + staging, "is encrypted with sops but for evil"},
+		"secrets/deep.yaml":   {"a:\n  - b: 1\n" + staging, "is encrypted with sops but for a.b"},
+		"secrets/suffix.yaml": {"a_unencrypted: plain\n" + staging, ""},
+		"secrets/empty.yaml":  {"a: \"\"\nb: null\n" + staging, ""},
+		"cache.pub":           {"cache.example.org-1:" + line[:43] + "=\n", ""},
+		"wg.nix":              {`{ publicKey = "` + line[:43] + `="; privateKeyFile = "/run/secrets/wg"; }`, ""},
+		"read.md":             {"PuTTY-User-Key-File-3: is how they begin; -----BEGIN OPENSSH PRIVATE KEY-----\n", ""},
+	} {
+		path := filepath.Join(r.Dir, name)
+		mustDo(t, os.WriteFile(path, []byte(c.text), 0o644))
+		r.Git("add", "--", path)
+		out := typed("secret", "check", "--staged", "--repo", r.Dir)
+		if strings.Contains(out, "exit status 0") != (c.say == "") || !strings.Contains(out, c.say) {
+			t.Errorf("%q: want %q in\n%s", name, c.say, out)
+		}
+		r.Git("rm", "-qf", "--", path)
 	}
 }
