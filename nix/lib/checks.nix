@@ -16,10 +16,10 @@ let
         echo "$toplevel" > "$out"
       '';
 
-  here = lib.filterAttrs (
-    _: nixos: nixos.config.nixpkgs.hostPlatform.system == system
-  ) fleet.nixosConfigurations;
-  nodes = lib.filterAttrs (name: _: fleet.meta.${name}.system == system) fleet.deploy.nodes;
+  # Known without evaluating any machine, so that the checks can be listed at once.
+  isHere = name: _: name == "installer-${system}" || fleet.meta.${name}.system or null == system;
+  here = lib.filterAttrs isHere fleet.nixosConfigurations;
+  nodes = lib.filterAttrs isHere fleet.deploy.nodes;
 in
 lib.mapAttrs' (name: nixos: lib.nameValuePair "evaluates-${name}" (evaluates name nixos)) here
 // lib.optionalAttrs (nodes != { }) (inputs.deploy-rs.lib.${system}.deployChecks { inherit nodes; })

@@ -74,7 +74,7 @@ let
   keySettings.keys.sources = [ { type = "ssh-host-key"; } ];
 in
 {
-  library = if nixpkgs == null then "minilib" else "nixpkgs";
+  library = if nixpkgs == null then "minilib, which is not NixOS" else "the library of nixpkgs, without the rest of NixOS";
   options = import ./options.nix {
     inherit lib;
     inherit (evaluate [ ]) options;
