@@ -155,6 +155,9 @@ func TestAssertions(t *testing.T) {
 		"nothing":          {"settings.url is missing", "settings.introduction is missing"},
 		"autoUpgrade":      {"system.autoUpgrade would both switch"},
 		"comin":            {"services.comin would both switch"},
+		"daemonUser":       {"nix.daemonUser must be"},
+		"everybodyTrusted": {"nix.settings.trusted-users trusts everybody"},
+		"nixOff":           {"nix.enable must be true"},
 		"noSwitch":         {"system.switch.enable must be true"},
 	} {
 		failed := m.Cases[name].Failed

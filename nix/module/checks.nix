@@ -66,6 +66,11 @@ in
         message = "services.pullnode builds with the Nix daemon: nix.enable must be true.";
       }
       {
+        # Root without capabilities writes only where root owns.
+        assertion = (config.nix.daemonUser or "root") == "root";
+        message = "services.pullnode keeps its roots and the system's profile in /nix/var/nix, which must be root's: nix.daemonUser must be \"root\".";
+      }
+      {
         assertion = observes || config.system.switch.enable;
         message = "services.pullnode switches this machine: system.switch.enable must be true.";
       }

@@ -178,6 +178,18 @@ in
       { services.comin.enable = true; }
       { options.services.comin.enable = lib.mkEnableOption "comin"; }
     ];
+    daemonUser = result [
+      { services.pullnode = minimal; }
+      { nix.daemonUser = "nix-daemon"; }
+    ];
+    everybodyTrusted = result [
+      { services.pullnode = minimal; }
+      { nix.settings.trusted-users = lib.mkForce [ "*" ]; }
+    ];
+    nixOff = result [
+      { services.pullnode = minimal; }
+      { nix.enable = false; }
+    ];
     noSwitch = result [
       { services.pullnode = minimal; }
       { system.switch.enable = false; }
