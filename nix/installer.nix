@@ -96,6 +96,13 @@ in
       }
     ];
     users.users.root.openssh.authorizedKeys.keys = cfg.operatorKeys;
+    # That of NixOS tells to set a password for SSH, which takes none here.
+    services.getty.helpLine = lib.mkForce ''
+
+      "nixos" and "root" need no password, but only on this console: SSH takes the
+      operators' keys. To set up the network by hand, run `nmtui`. To install a machine:
+      `sudo pullnode install HOST`.
+    '';
 
     # DHCP and IPv6 by themselves. The kernel's command line can give another address
     # and a Wi-Fi.
@@ -141,15 +148,19 @@ in
         "network-online.target"
       ];
       wants = [ "network-online.target" ];
-      serviceConfig = {
-        Type = "oneshot";
-        StandardOutput = "journal+console";
-      };
+      serviceConfig.Type = "oneshot";
+      # On each console: /dev/console is one of them alone.
       script = ''
-        echo "pullnode installer: ssh root@ one of"
-        ${lib.getExe' pkgs.iproute2 "ip"} -brief address show scope global
-        ${lib.getExe' pkgs.openssh "ssh-keygen"} -lf /etc/ssh/ssh_host_ed25519_key
-        echo "then: pullnode install HOST"
+        text=$(
+          echo "pullnode installer: ssh root@ one of"
+          ${lib.getExe' pkgs.iproute2 "ip"} -brief address show scope global
+          ${lib.getExe' pkgs.openssh "ssh-keygen"} -lf /etc/ssh/ssh_host_ed25519_key
+          echo "then: pullnode install HOST"
+        )
+        echo "$text"
+        for console in $(cat /sys/class/tty/console/active); do
+          echo "$text" > "/dev/$console" || true
+        done
       '';
     };
 
