@@ -26,6 +26,26 @@ in
   # The network as on the ISO, also from the kernel's command line.
   networking.networkmanager.enable = true;
 
+  # `pullnode image` appends an archive with a host key to the initrd, so that whoever
+  # made the image knows what boots from it. Without one sshd makes a new key at each
+  # boot.
+  boot.initrd.systemd.services.pullnode-installer-host-key = {
+    description = "Take the SSH host key of the image";
+    unitConfig = {
+      DefaultDependencies = false;
+      ConditionPathExists = "/pullnode/ssh_host_ed25519_key";
+      RequiresMountsFor = "/sysroot";
+    };
+    wantedBy = [ "initrd.target" ];
+    before = [ "initrd.target" ];
+    after = [ "initrd-root-fs.target" ];
+    serviceConfig.Type = "oneshot";
+    script = ''
+      mkdir -p /sysroot/etc/ssh
+      (umask 077; cat /pullnode/ssh_host_ed25519_key > /sysroot/etc/ssh/ssh_host_ed25519_key)
+    '';
+  };
+
   # Statically linked, for whatever Linux it is.
   system.build.image = lib.mkForce (
     pkgs.runCommand name { } ''

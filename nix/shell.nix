@@ -23,6 +23,8 @@ pkgs.mkShellNoCC {
     pkgs.nixos-facter
     pkgs.nixos-generators # deprecated in favour of system.build.images
     pkgs.quickemu
-    pkgs.xorriso # pullnode image
+    pkgs.e2fsprogs # pullnode image, and these:
+    pkgs.xorriso
+    pkgs.zstd
   ];
 }

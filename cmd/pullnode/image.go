@@ -23,12 +23,15 @@ var imageFormats = map[string]struct {
 	variant   string // of system.build.images
 	installer string // package of the flake
 	globs     []string
+	tools     []neededTool // that give it a host key
 }{
-	"iso":     {installer: "installer-iso", globs: []string{"iso/*.iso"}},
-	"kexec":   {installer: "installer-kexec", globs: []string{"*.tar.gz", "*.tar.xz", "*.tar.zst", "tarball/*.tar.*"}},
-	"sd-card": {variant: "sd-card", globs: []string{"sd-image/*.img*", "*.img*"}},
-	"raw":     {variant: "raw-efi", globs: []string{"*.raw", "*.img"}},
+	"iso":     {installer: "installer-iso", globs: []string{"iso/*.iso"}, tools: []neededTool{{"xorriso", "xorriso"}}},
+	"kexec":   {installer: "installer-kexec", globs: []string{"*.tar.gz"}},
+	"sd-card": {variant: "sd-card", globs: []string{"sd-image/*.img*", "*.img*"}, tools: []neededTool{{"debugfs", "e2fsprogs"}, {"zstd", "zstd"}}},
+	"raw":     {variant: "raw-efi", globs: []string{"*.raw", "*.img"}, tools: []neededTool{{"debugfs", "e2fsprogs"}}},
 }
+
+type neededTool struct{ program, pkg string }
 
 // diskImage is what pullnode image made.
 type diskImage struct {
@@ -44,6 +47,7 @@ type diskImage struct {
 	Trusts  string `json:"introduction,omitempty"`
 
 	keyFile, output string
+	noKey           bool
 	run             install.Run
 	say             func(string, ...any)
 }
@@ -51,13 +55,14 @@ type diskImage struct {
 func imageCommand() *command {
 	var m diskImage
 	var asJSON bool
-	return &command{args: "HOST --format iso|sd-card|kexec|raw [--output FILE] [--host-key FILE]", minArg: 1, maxArg: 1,
+	return &command{args: "HOST --format iso|sd-card|kexec|raw [--output FILE] [--host-key FILE | --no-host-key]", minArg: 1, maxArg: 1,
 		short: "build an image: iso and kexec are the installer for HOST, sd-card and raw are HOST itself",
 		flags: func(fs *flag.FlagSet) {
 			m.flags(fs)
 			fs.StringVar(&m.Format, "format", "iso", "iso, sd-card, kexec or raw")
-			fs.StringVar(&m.output, "output", "", "where to write the ISO; default: its own name, here")
-			fs.StringVar(&m.keyFile, "host-key", "", "the SSH host key of the installer on the ISO; default: a new one")
+			fs.StringVar(&m.output, "output", "", "where to write the image with the host key; default: its own name, here")
+			fs.StringVar(&m.keyFile, "host-key", "", "the SSH host key of what boots from the image; default: a new one")
+			fs.BoolVar(&m.noKey, "no-host-key", false, "leave the image in the store, without a host key: what boots makes its own, and nobody knows it before")
 			jsonFlag(fs, &asJSON)
 		},
 		run: func(ctx context.Context, args []string, out io.Writer) error {
@@ -100,8 +105,11 @@ func (m *diskImage) make(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.Format == "iso" {
-		if err := lookFor("xorriso", "xorriso"); err != nil {
+	if m.noKey && m.keyFile != "" {
+		return usageError("--host-key and --no-host-key: give one")
+	}
+	for _, tool := range imageFormats[m.Format].tools {
+		if err := lookFor(tool.program, tool.pkg); err != nil && !m.noKey {
 			return err
 		}
 	}
@@ -117,7 +125,7 @@ func (m *diskImage) make(ctx context.Context) error {
 	if m.Path, err = findImage(built[0].Outputs["out"], imageFormats[m.Format].globs); err != nil {
 		return err
 	}
-	if m.Format == "iso" {
+	if !m.noKey {
 		if err := m.giveKey(ctx, work); err != nil {
 			return err
 		}
@@ -180,19 +188,28 @@ func (m *diskImage) print(w io.Writer) {
 	}
 	if k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(m.HostKey)); err == nil {
 		fmt.Fprintf(w, "host key %s\n", ssh.FingerprintSHA256(k))
+	} else {
+		fmt.Fprintf(w, "host key made at the first boot; %s\n", ownKeyAt(m.Format))
 	}
 	switch m.Format {
-	case "iso":
-		fmt.Fprintf(w, "\nWrite it: sudo dd if=%s of=/dev/sdX bs=4M conv=fsync status=progress\nLine for known_hosts: ADDRESS %s\n", m.Path, strings.TrimSpace(m.HostKey))
 	case "kexec":
 		fmt.Fprintf(w, "\nUse it on a Linux that runs, as root there: tar -C / -xf %s && /kexec_nixos\n", filepath.Base(m.Path))
-	case "raw":
-		fmt.Fprintf(w, "\nWrite it: sudo dd if=%s of=/dev/sdX bs=4M conv=fsync status=progress\n", m.Path)
-	case "sd-card":
+	default:
 		how := "sudo dd if=" + m.Path
 		if strings.HasSuffix(m.Path, ".zst") {
 			how = "zstdcat " + m.Path + " | sudo dd"
 		}
 		fmt.Fprintf(w, "\nWrite it: %s of=/dev/sdX bs=4M conv=fsync status=progress\n", how)
 	}
+	if m.HostKey != "" {
+		fmt.Fprintf(w, "Line for known_hosts: ADDRESS %s\nIt has a private key: delete it when it is used.\n", strings.TrimSpace(m.HostKey))
+	}
+}
+
+// ownKeyAt says where one reads a host key that nobody knows before.
+func ownKeyAt(format string) string {
+	if imageFormats[format].installer != "" {
+		return "the console shows it, screen and serial"
+	}
+	return "on the console: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 }

@@ -10,44 +10,90 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"golang.org/x/crypto/ssh"
 )
 
-// imageKey is where the installer finds its SSH host key on its ISO; nix/iso.nix
-// reads it.
+// imageKey is where the installer finds its SSH host key, on its ISO (nix/iso.nix) or
+// in its initrd (nix/kexec.nix).
 const imageKey = "/pullnode/ssh_host_ed25519_key"
 
-// giveKey puts an SSH host key on the ISO, so that whoever made the image knows the
-// installer that boots from it. That is done after Nix has built the image: in the
-// store everybody could read the key.
-func (m *diskImage) giveKey(ctx context.Context, work string) error {
-	pair, err := readHostKey(m.keyFile, "pullnode-installer")
+// giveKey copies the image and puts an SSH host key into the copy, so that whoever made
+// the image knows what boots from it. That is done after Nix has built it: in the store
+// everybody could read the key.
+func (m *diskImage) giveKey(ctx context.Context, work string) (err error) {
+	comment := m.Host
+	if imageFormats[m.Format].installer != "" {
+		comment = "pullnode-installer"
+	}
+	key, err := readHostKey(m.keyFile, comment)
 	if err != nil {
 		return err
 	}
-	key := filepath.Join(work, "key")
-	if err := os.WriteFile(key, pair.private, 0o600); err != nil {
-		return err
-	}
 	if m.output == "" {
-		m.output = filepath.Base(m.Path)
+		m.output = strings.TrimSuffix(filepath.Base(m.Path), ".zst")
 	}
 	// The image has a private key: nobody else reads it, and none is overwritten.
-	f, err := os.OpenFile(m.output, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(m.output, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if errors.Is(err, os.ErrExist) {
 		return hint(fmt.Errorf("%s is there already", m.output), "--output FILE")
 	}
 	if err != nil {
 		return err
 	}
-	f.Close()
+	defer f.Close()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(m.output))
+		}
+	}()
 	m.say("giving it an SSH host key")
-	if _, err := m.run(ctx, "xorriso", "-indev", m.Path, "-outdev", m.output, "-boot_image", "any", "replay",
-		"-map", key, imageKey, "-chmod", "0400", imageKey, "--"); err != nil {
-		return errors.Join(fmt.Errorf("xorriso: %w", err), os.Remove(m.output))
+	switch m.Format {
+	case "iso":
+		file := filepath.Join(work, "key")
+		if err := os.WriteFile(file, key.private, 0o600); err != nil {
+			return err
+		}
+		if _, err := m.run(ctx, "xorriso", "-indev", m.Path, "-outdev", m.output, "-boot_image", "any", "replay",
+			"-map", file, imageKey, "-chmod", "0400", imageKey, "--"); err != nil {
+			return fmt.Errorf("xorriso: %w", err)
+		}
+	case "kexec":
+		if err := keyInKexec(m.Path, f, key.private); err != nil {
+			return err
+		}
+	default:
+		if err := copyImage(ctx, m.Path, f); err != nil {
+			return err
+		}
+		image, err := filepath.Abs(m.output)
+		if err != nil {
+			return err
+		}
+		if err := keyOnDisk(ctx, image, work, key); err != nil {
+			return hint(err, "--no-host-key makes the image without one: the machine makes its own at the first boot")
+		}
 	}
-	m.Path, m.HostKey = m.output, string(ssh.MarshalAuthorizedKey(pair.public))
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	m.Path, m.HostKey = m.output, string(ssh.MarshalAuthorizedKey(key.public))
+	return nil
+}
+
+// copyImage copies a disk image, which zstd may have compressed, with holes for zeros.
+func copyImage(ctx context.Context, from string, to *os.File) error {
+	argv := []string{"dd", "if=" + from, "bs=1M", "conv=sparse", "status=none"}
+	if strings.HasSuffix(from, ".zst") {
+		argv = []string{"zstd", "--decompress", "--stdout", "--quiet", "--", from}
+	}
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	var last lastLine
+	cmd.Stdout, cmd.Stderr = to, &last
+	if err := last.explain(cmd.Run()); err != nil {
+		return fmt.Errorf("%s: %w", argv[0], err)
+	}
 	return nil
 }
 
