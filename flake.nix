@@ -96,7 +96,6 @@
             lib
             pkgs
             self
-            inputs
             fleet
             ;
         }

@@ -37,8 +37,7 @@ type evaluation struct {
 		Follows string `json:"follows"`
 		Disk    string `json:"disk"`
 	} `json:"images"`
-	VMTests struct {
-		Next         string   `json:"next"`
+	VMTests map[string]struct {
 		SameMounts   bool     `json:"sameMounts"`
 		ChangedUnits []string `json:"changedUnits"`
 		Switches     bool     `json:"switches"`
@@ -154,14 +153,13 @@ func TestEvaluateFlake(t *testing.T) {
 		t.Errorf("the template: %+v", e.Template)
 	}
 	drv("the template's formatter", o.Formatter)
-	drv("what the machine of the VM tests builds", e.VMTests.Next)
-	if !e.VMTests.SameMounts || !e.VMTests.Switches {
-		t.Errorf("the VM tests would switch to other file systems, or not at all: %+v", e.VMTests)
-	}
-	for _, u := range []string{"backdoor.service", "nix-daemon.service", "pullnode.service", "pullnode-sync.service"} {
-		if slices.Contains(e.VMTests.ChangedUnits, u) {
-			t.Errorf("the VM tests would lose %s in the switch: it differs in %q", u, e.VMTests.ChangedUnits)
+	for name, want := range map[string][]string{"deployed": {}, "broken": {"broken.service"}} {
+		if v := e.VMTests[name]; !v.SameMounts || !v.Switches || !slices.Equal(v.ChangedUnits, want) {
+			t.Errorf("the VM test of the system %s would not switch to it, or lose more than it should: %+v", name, v)
 		}
+	}
+	if len(e.Checks) != 4 {
+		t.Errorf("VM tests: %v", e.Checks)
 	}
 	if len(e.Images) < 2 || len(e.ActivateChecks) != 2 {
 		t.Errorf("%d images, %d checks", len(e.Images), len(e.ActivateChecks))

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -195,58 +194,5 @@ func TestRecipients(t *testing.T) {
 	}
 	if seen < 6 {
 		t.Errorf("%d secret files seen", seen)
-	}
-}
-
-// The repository of the VM tests has the introduction that their machine trusts.
-func TestRepositoryOfTheChecks(t *testing.T) {
-	raw, err := os.ReadFile(filepath.Join(root, "hosts", "example", "test-only-host-key"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	key := filepath.Join(dir, "key")
-	if err := os.WriteFile(key, raw, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.Command("sh", "checks/repository.sh", key, filepath.Join(dir, "infra")).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	print, err := exec.Command("ssh-keygen", "-lf", key).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := strings.TrimSpace(string(out)) + "@" + strings.Fields(string(print))[1]
-	node, err := os.ReadFile("checks/node.nix")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(node), `introduction = "`+want+`";`) {
-		t.Errorf("nix/checks/node.nix: want introduction = %q", want)
-	}
-}
-
-// The test driver runs each line with pipefail, and `status` ends with 3 where the node
-// is not well: a pipe would fail although grep has found what it should.
-func TestScriptsOfTheChecks(t *testing.T) {
-	names := []string{"starts", "refuses-unsigned", "deploys-signed", "puts-back"}
-	for _, name := range names {
-		var script string
-		evaluate(t, "(import "+file(t, "checks/"+name+".nix")+" { self = null; inputs = null; }).testScript", &script)
-		if !strings.Contains(script, "pullnode status") {
-			t.Errorf("%s does not look at the status", name)
-		}
-		for line := range strings.Lines(script) {
-			if strings.Contains(line, "pullnode status") && !strings.Contains(line, "(pullnode status") {
-				t.Errorf("%s: %s", name, strings.TrimSpace(line))
-			}
-		}
-	}
-	for _, name := range names {
-		raw, err := os.ReadFile("checks/default.nix")
-		if err != nil || !strings.Contains(string(raw), `"`+name+`"`) {
-			t.Errorf("%s is not among the checks: %v", name, err)
-		}
 	}
 }

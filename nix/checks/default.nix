@@ -5,7 +5,6 @@
   lib,
   pkgs,
   self,
-  inputs,
   fleet,
 }:
 let
@@ -16,7 +15,7 @@ let
     "refuses-unsigned"
     "deploys-signed"
     "puts-back"
-  ] (name: pkgs.testers.runNixOSTest (import (./. + "/${name}.nix") { inherit self inputs; }));
+  ] (name: pkgs.testers.runNixOSTest (./. + "/${name}.nix"));
 in
 {
   package = self.packages.${system}.pullnode;

@@ -1,26 +1,36 @@
-# What the machine of vm-deploys-signed and vm-puts-back has, as it is tested and as it
-# is built anew on itself: if the two differed in their file systems, the switch would
-# take /nix/store away.
-{ lib, ... }:
+# The machine of vm-deploys-signed and vm-puts-back. What they commit are systems that
+# lie in its store from the beginning: next/system.nix says why.
+{ pkgs, ... }:
 {
-  imports = [
-    ./node.nix
-    ./web-server.nix
-  ];
+  imports = [ ./node.nix ];
 
-  virtualisation = {
-    memorySize = lib.mkForce 4096;
-    diskSize = 16384;
-    cores = 2;
-    # What the machine fetches and builds is too much for memory.
-    writableStoreUseTmpfs = false;
+  specialisation = {
+    deployed.configuration.environment.etc."deployed".text = "yes";
+    broken.configuration.systemd.services.broken = {
+      description = "Fail";
+      wantedBy = [ "multi-user.target" ];
+      serviceConfig = {
+        Type = "oneshot";
+        ExecStart = "${pkgs.coreutils}/bin/false";
+      };
+    };
   };
-  nix.settings = {
-    experimental-features = [
-      "nix-command"
-      "flakes"
-    ];
-    hashed-mirrors = null;
-    connect-timeout = 1;
+
+  environment.etc = {
+    "next/flake.nix".source = ./next/flake.nix;
+    "next/system.nix".source = ./next/system.nix;
+    "next/tools.json".text = builtins.toJSON {
+      inherit (pkgs.stdenv.hostPlatform) system;
+      bash = pkgs.bash;
+      coreutils = pkgs.coreutils;
+      findutils = pkgs.findutils;
+      sed = pkgs.gnused;
+    };
+    "commit.sh".source = ./commit.sh;
   };
+
+  nix.settings.experimental-features = [
+    "nix-command"
+    "flakes"
+  ];
 }

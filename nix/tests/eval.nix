@@ -81,19 +81,13 @@ let
       disk = config.fileSystems."/".device;
     };
 
-  # The machine of the VM tests, and what it builds of itself.
+  # The machine of the VM tests, and what it switches to.
   following =
     (flake.inputs.nixpkgs.legacyPackages.x86_64-linux.testers.runNixOSTest {
       name = "following";
       nodes.machine = ../checks/following.nix;
       testScript = "";
     }).nodes.machine;
-  next =
-    (import ../checks/next.nix {
-      inherit (flake.inputs) nixpkgs;
-      system = "x86_64-linux";
-      modules = [ { environment.etc."deployed".text = "yes"; } ];
-    }).config;
   unitTexts = config: lib.mapAttrs (_: u: builtins.unsafeDiscardStringContext u.text) config.systemd.units;
   mounts = lib.mapAttrs (_: f: { inherit (f) device fsType options; });
 
@@ -142,17 +136,20 @@ in
   ) flake.nixosConfigurations;
   # deploy-rs' checks build what they look at: each is asked where it can be built.
   activateChecks = lib.mapAttrs (_: checks: checks.deploy-activate.buildCommand) flake.checks;
-  vmTests = {
-    next = next.system.build.toplevel.drvPath;
-    sameMounts = mounts following.fileSystems == mounts next.fileSystems;
-    changedUnits = lib.filter (n: (unitTexts next).${n} or null != (unitTexts following).${n}) (
-      lib.attrNames (unitTexts following)
-    );
-    switches = following.system.switch.enable && next.system.switch.enable;
-  };
-  # The other VM tests want all that their machine was built with, which only a store
-  # that can be written knows.
-  checks = drvPaths { inherit (flake.checks.x86_64-linux) vm-starts vm-refuses-unsigned; };
+  vmTests = lib.mapAttrs (
+    _: s:
+    let
+      next = s.configuration;
+    in
+    {
+      sameMounts = mounts following.fileSystems == mounts next.fileSystems;
+      changedUnits = lib.filter (n: (unitTexts next).${n} or null != (unitTexts following).${n} or null) (
+        lib.attrNames (unitTexts following // unitTexts next)
+      );
+      switches = following.system.switch.enable && next.system.switch.enable;
+    }
+  ) following.specialisation;
+  checks = drvPaths (lib.filterAttrs (name: _: lib.hasPrefix "vm-" name) flake.checks.x86_64-linux);
   shell = flake.devShells.x86_64-linux.default.drvPath;
   apps = lib.mapAttrs (_: a: a.program) flake.apps.x86_64-linux;
   disko = lib.mapAttrs (_: nixos: nixos.config.system.build.diskoScript.drvPath) (
