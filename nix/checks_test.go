@@ -44,7 +44,7 @@ func TestRepositoryOfTheChecks(t *testing.T) {
 	}
 
 	// A system as NixOS builds them, and the programs of this machine as paths of the store.
-	system := run("nix-build", "--no-out-link", "--expr", `derivation { name = "nixos-system-machine-1"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-euc" "PATH=/usr/bin:/bin; mkdir -p $out/bin; echo $out/sw > $out/activate; chmod 755 $out/activate; ln -s $out/activate $out/bin/link; ln -s /etc $out/etc" ]; }`)
+	system := run("nix-build", "--no-out-link", "--expr", `derivation { name = "nixos-system-machine-1"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-euc" "PATH=/usr/bin:/bin; mkdir -p $out/bin; echo $out/sw > $out/activate; chmod 755 $out/activate; ln -s $out/activate $out/bin/link; ln -s /etc $out/etc; exit 0" ]; }`)
 	tools := map[string]string{"system": run("nix-instantiate", "--eval", "--json", "--expr", "builtins.currentSystem")}
 	tools["system"] = strings.Trim(tools["system"], `"`)
 	for name, programs := range map[string][]string{"bash": {"bash"}, "coreutils": {"cp", "chmod"}, "findutils": {"find"}, "sed": {"sed"}} {
