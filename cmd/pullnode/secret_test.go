@@ -126,6 +126,19 @@ func TestSecretNewAndEdit(t *testing.T) {
 	}
 }
 
+// The rules are those of what is going to be committed, too.
+func TestSecretCheckStagedRules(t *testing.T) {
+	r := secretsRepo(t)
+	rules := string(read(t, filepath.Join(r.Dir, ".sops.yaml")))
+	r.Write(".sops.yaml", rules+"  - path_regex: ^tokens/\n")
+	r.Write("tokens/a", "plain\n")
+	r.Git("add", "-A")
+	r.Write(".sops.yaml", rules)
+	if out := typed("secret", "check", "--staged", "--repo", r.Dir); !strings.Contains(out, "tokens/a: is not encrypted with sops") {
+		t.Error(out)
+	}
+}
+
 // Private keys of every kind, whatever the file's name, and values that were added to
 // an encrypted file by hand. What only looks like them may be committed.
 func TestSecretCheckKinds(t *testing.T) {
