@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 func (h *hostFolder) hostNix() string {
@@ -15,29 +14,47 @@ func (h *hostFolder) hostNix() string {
 }
 
 // defaultNix imports what the repository shares, where it has the modules of the
-// example fleet.
+// example fleet, and otherwise says itself what those would.
 func (h *hostFolder) defaultNix(top string) string {
-	var shared []string
+	has := func(module string) bool {
+		_, err := os.Stat(filepath.Join(top, "modules", module+".nix"))
+		return err == nil
+	}
+	var shared, args, settings, login string
 	for _, m := range []string{"base", "secrets", "ssh", "users"} {
-		if _, err := os.Stat(filepath.Join(top, "modules", m+".nix")); err == nil {
-			shared = append(shared, "    ../../modules/"+m+".nix\n")
+		if has(m) {
+			shared += "    ../../modules/" + m + ".nix\n"
 		}
 	}
-	s := "{\n"
-	if len(shared) > 0 {
-		s += "  imports = [\n" + strings.Join(shared, "") + "  ];\n\n"
+	if shared != "" {
+		shared = "  imports = [\n" + shared + "  ];\n\n"
 	}
-	s += `  services.pullnode = {
-    enable = true;
-    # The identity that ssh-to-age derives from the SSH host key; docs/keys.md has
-    # other sources.
-    settings.keys.sources = [ { type = "ssh-host-key"; } ];
+	if !has("base") && has("repository") {
+		settings = " import ../../modules/repository.nix //"
+	}
+	var source string
+	if !has("secrets") {
+		source = `      # The identity that ssh-to-age derives from the SSH host key; docs/keys.md has
+      # other sources.
+      keys.sources = [ { type = "ssh-host-key"; } ];
 
-    # When this machine is well; docs/health.md has the kinds.
-    settings.health.checks.ssh = {
-      type = "tcp";
-      address = "127.0.0.1:22";
-      banner = "SSH-2.0-";
+`
+	}
+	if !has("users") && has("operators") {
+		args, login = "{ lib, ... }:\n", `  users.users.root.openssh.authorizedKeys.keys = lib.concatLists (
+    lib.attrValues (import ../../modules/operators.nix)
+  );
+`
+	}
+	return args + "{\n" + shared + `  services.pullnode = {
+    enable = true;
+    settings =` + settings + ` {
+` + source + `      # When this machine is well; docs/health.md has the kinds.
+      health.checks.ssh = {
+        type = "tcp";
+        address = "127.0.0.1:22";
+        banner = "SSH-2.0-";
+      };
     };
   };
 
@@ -45,20 +62,10 @@ func (h *hostFolder) defaultNix(top string) string {
   # sops.defaultSopsFile = ./secrets.yaml;
 
   services.openssh.enable = true;
-  boot.loader.systemd-boot.enable = true;
+` + login + `  boot.loader.systemd-boot.enable = true;
   system.stateVersion = "26.05";
 }
 `
-	for _, m := range shared {
-		if strings.Contains(m, "secrets.nix") { // it has the source
-			s = strings.Replace(s, `    # The identity that ssh-to-age derives from the SSH host key; docs/keys.md has
-    # other sources.
-    settings.keys.sources = [ { type = "ssh-host-key"; } ];
-
-`, "", 1)
-		}
-	}
-	return s
 }
 
 const diskoNix = `{

@@ -62,6 +62,33 @@ func TestNewHost(t *testing.T) {
 	}
 }
 
+// In a repository of the template a new machine has what its own machine has: where
+// to pull from, and who may log in.
+func TestNewHostOfTheTemplate(t *testing.T) {
+	r := gitrig.New(t)
+	if err := os.CopyFS(r.Dir, os.DirFS(filepath.Join("..", "..", "templates", "default"))); err != nil {
+		t.Fatal(err)
+	}
+	typed("new-host", "db01", "--repo", r.Dir)
+	lib := `{ concatLists = builtins.concatLists; attrValues = builtins.attrValues; }`
+	cmd := exec.Command("nix-instantiate", "--eval", "--strict", "--json", "--readonly-mode", "--expr",
+		`let c = import `+filepath.Join(r.Dir, "hosts/db01/default.nix")+` { lib = `+lib+`; }; in c.services.pullnode.settings // { keys = c.users.users.root.openssh.authorizedKeys.keys; from = c.services.pullnode.settings.keys.sources; }`)
+	cmd.Env = append(os.Environ(), ownStore(t.TempDir())...)
+	raw, err := cmd.Output()
+	var got struct {
+		URL    string
+		Keys   []string
+		From   []any
+		Health struct{ Checks map[string]any }
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &got)
+	}
+	if err != nil || got.URL != "https://git.example.org/infra.git" || got.Keys == nil || len(got.From) != 1 || len(got.Health.Checks) != 1 {
+		t.Errorf("%s, %v", raw, err)
+	}
+}
+
 // With its host key a machine is in .sops.yaml, and its first secret opens with it.
 func TestNewHostJoins(t *testing.T) {
 	r := secretsRepo(t)
