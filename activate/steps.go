@@ -143,7 +143,7 @@ func (a *Activator) commit(ctx context.Context, at Attempt) (Outcome, error) {
 	}
 	o := Outcome{Name: Kept}
 	if !at.KeepDefault {
-		if o.Generation, err = a.makeDefault(ctx, at.ID, at.Candidate); err != nil {
+		if o.Generation, err = a.makeDefault(ctx, at.Candidate, func() error { return a.System.Boot(ctx, at.ID, at.Candidate) }); err != nil {
 			if ctx.Err() != nil {
 				return Outcome{}, err
 			}
@@ -159,13 +159,14 @@ func (a *Activator) commit(ctx context.Context, at Attempt) (Outcome, error) {
 	return a.end(at, o)
 }
 
-// makeDefault makes p what boots next. It tries three times: a full /boot may be
-// of short duration, and what has to be undone otherwise is a healthy system.
-func (a *Activator) makeDefault(ctx context.Context, id string, p StorePath) (generation int, err error) {
+// makeDefault makes p what boots next; boot writes the boot loader. It tries three
+// times: a full /boot may be of short duration, and what has to be undone otherwise is
+// a healthy system.
+func (a *Activator) makeDefault(ctx context.Context, p StorePath, boot func() error) (generation int, err error) {
 	for try := 1; ; try++ {
 		if generation, err = a.System.SetProfile(ctx, p); err != nil {
 			err = fmt.Errorf("the system profile could not be set: %w", err)
-		} else if err = a.System.Boot(ctx, id, p); err != nil {
+		} else if err = boot(); err != nil {
 			err = fmt.Errorf("the boot loader could not be written: %w", err)
 		}
 		if err == nil || try == 3 {
@@ -241,7 +242,7 @@ func (a *Activator) revert(ctx context.Context, at *Attempt) (Outcome, bool, err
 		return o, true, err
 	}
 	if f.Default == at.Candidate && at.PrevDefault != at.Candidate && at.PrevDefault != "" {
-		if _, err := a.makeDefault(ctx, at.ID, at.PrevDefault); err != nil {
+		if _, err := a.makeDefault(ctx, at.PrevDefault, func() error { return a.System.BootBack(ctx, at.ID, at.PrevDefault) }); err != nil {
 			if ctx.Err() != nil {
 				return Outcome{}, false, err
 			}

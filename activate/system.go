@@ -73,6 +73,9 @@ type System interface {
 	SetProfile(ctx context.Context, p StorePath) (generation int, err error)
 	// Boot runs <p>/bin/switch-to-configuration boot to its end.
 	Boot(ctx context.Context, id string, p StorePath) error
+	// BootBack is Boot for the system that was the default before, without its
+	// pre-switch checks.
+	BootBack(ctx context.Context, id string, p StorePath) error
 	// Decide writes the decision for a try. It gives the decision that stands:
 	// the caller's, or that of whoever was first.
 	Decide(id string, d Decision) (Decision, error)

@@ -23,8 +23,9 @@ type machine struct {
 	results  map[string]Result
 	decision Decision
 	armed    bool
-	noLoader map[StorePath]int // how often switch-to-configuration boot fails
-	killed   map[StorePath]int // how often a switch to it is killed at its start
+	noLoader map[StorePath]int  // how often switch-to-configuration boot fails
+	refuses  map[StorePath]bool // whether its pre-switch checks let nothing through
+	killed   map[StorePath]int  // how often a switch to it is killed at its start
 	// A switch that fails with 1 has stopped units before; a whole one ends that.
 	cutsUnits, half bool
 }
@@ -68,7 +69,13 @@ func (m *machine) SetProfile(_ context.Context, p StorePath) (int, error) {
 	m.byDeflt = p
 	return 2, nil
 }
-func (m *machine) Boot(_ context.Context, _ string, p StorePath) error {
+func (m *machine) Boot(ctx context.Context, id string, p StorePath) error {
+	if m.refuses[p] {
+		return errors.New("a pre-switch check says no")
+	}
+	return m.BootBack(ctx, id, p)
+}
+func (m *machine) BootBack(_ context.Context, _ string, p StorePath) error {
 	if m.noLoader[p] == 0 {
 		return nil
 	}
@@ -260,7 +267,7 @@ func TestUnknownPhaseReverts(t *testing.T) {
 func TestBootLoaderCannotBeWritten(t *testing.T) {
 	for fails, want := range map[int]OutcomeName{2: Kept, 1000: Inconclusive} {
 		m, j := newMachine(), &journal{}
-		m.noLoader = map[StorePath]int{"new": fails}
+		m.noLoader, m.refuses = map[StorePath]int{"new": fails}, map[StorePath]bool{"old": true}
 		o, err := activator(m, j, good).Try(t.Context(), "1", "new", false)
 		if err != nil || o.Name != want || m.running != m.byDeflt || (m.running == "new") != (want == Kept) {
 			t.Errorf("%d failures: %s %q %v; runs %s, boots %s", fails, o.Name, o.Why, err, m.running, m.byDeflt)

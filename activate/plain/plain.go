@@ -191,7 +191,16 @@ func (s *System) SetProfile(ctx context.Context, p activate.StorePath) (int, err
 
 // Boot runs the candidate's boot loader step.
 func (s *System) Boot(ctx context.Context, _ string, p activate.StorePath) error {
-	if out, err := s.command(ctx, string(p)+"/bin/switch-to-configuration", "boot"); err != nil {
+	return s.boot(ctx, p)
+}
+
+// BootBack is Boot without pre-switch checks.
+func (s *System) BootBack(ctx context.Context, _ string, p activate.StorePath) error {
+	return s.boot(ctx, p, "env", "NIXOS_NO_CHECK=1")
+}
+
+func (s *System) boot(ctx context.Context, p activate.StorePath, with ...string) error {
+	if out, err := s.command(ctx, append(with, string(p)+"/bin/switch-to-configuration", "boot")...); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
 	return nil

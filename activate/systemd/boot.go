@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/dbus"
+
 	"pullnode/activate"
 )
 
@@ -18,6 +20,15 @@ import (
 // the same id may first have written the new system and now puts the old one
 // back. A run of that name that an earlier agent left is waited for.
 func (s *System) Boot(ctx context.Context, id string, p activate.StorePath) error {
+	return s.boot(ctx, id, p, s.bootProps(id, string(p)))
+}
+
+// BootBack is Boot without pre-switch checks.
+func (s *System) BootBack(ctx context.Context, id string, p activate.StorePath) error {
+	return s.boot(ctx, id, p, s.bootBackProps(id, string(p)))
+}
+
+func (s *System) boot(ctx context.Context, id string, p activate.StorePath, props []dbus.Property) error {
 	if err := validID(id); err != nil {
 		return err
 	}
@@ -38,7 +49,7 @@ func (s *System) Boot(ctx context.Context, id string, p activate.StorePath) erro
 		return err == nil
 	}
 	err := s.ensure(ctx, unit, func() error {
-		return s.bus.start(ctx, unit, s.bootProps(id, string(p)))
+		return s.bus.start(ctx, unit, props)
 	}, ended)
 	if err != nil {
 		return err

@@ -41,6 +41,7 @@ func TestGoldenProperties(t *testing.T) {
 	for name, props := range map[string][]dbus.Property{
 		"switch":        s.switchProps("7", "/nix/store/new"),
 		"back":          s.backProps("7", "/nix/store/old"),
+		"boot-back":     s.bootBackProps("7", "/nix/store/old"),
 		"boot":          s.bootProps("7", "/nix/store/new"),
 		"guard.timer":   timer,
 		"guard.service": guard,

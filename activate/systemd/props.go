@@ -102,6 +102,11 @@ func (s *System) bootProps(id, toplevel string) []dbus.Property {
 		run("ExecStart", toplevel+"/bin/switch-to-configuration", "boot"))
 }
 
+// bootBackProps are those of a boot loader step that nothing may refuse.
+func (s *System) bootBackProps(id, toplevel string) []dbus.Property {
+	return append(s.bootProps(id, toplevel), unchecked())
+}
+
 // guardProps are the timer's and the service's. No DefaultDependencies: they
 // are Requires=sysinit.target, and a new system that breaks that target would
 // thereby keep the guard from starting. No Conflicts= with the switch: systemd
