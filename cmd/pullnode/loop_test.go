@@ -168,5 +168,9 @@ func TestNeedsReboot(t *testing.T) {
 		}
 	}
 	h.restart()
-	h.want(h.cycle(), "in-sync", "healthy", "two")
+	s := h.cycle()
+	h.want(s, "in-sync", "healthy", "two")
+	if s.Gen != 0 {
+		t.Errorf("generation %d is another system's", s.Gen)
+	}
 }

@@ -229,11 +229,15 @@ func (a *Agent) unchanged(out activate.StorePath) error {
 		}
 		return a.Store.Update(func(s *state.State) error { s.Hold = nil; return nil })
 	}
-	return a.finish(state.Entry{Result: state.ResultUnchanged, Toplevel: string(out), Generation: s.Deployed.Generation}, func(s *state.State) {
+	gen := s.Deployed.Generation
+	if s.Deployed.Toplevel != string(out) {
+		gen = 0 // somebody else made it the default, under a number that nobody told
+	}
+	return a.finish(state.Entry{Result: state.ResultUnchanged, Toplevel: string(out), Generation: gen}, func(s *state.State) {
 		if free {
 			s.Hold = nil
 		}
-		s.Deployed.Commit, s.Deployed.Digest, s.Deployed.Toplevel, s.Deployed.When = string(c.ID), string(c.Digest), string(out), a.Now().UTC()
+		s.Deployed = state.Deployed{Commit: string(c.ID), Digest: string(c.Digest), Toplevel: string(out), Generation: gen, When: a.Now().UTC()}
 		a.origin(s, string(out), string(c.ID), string(c.Digest))
 	})
 }
