@@ -3,7 +3,6 @@ package keysrc
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/binary"
 	"slices"
 
 	"golang.org/x/crypto/ssh"
@@ -41,22 +40,17 @@ func sshFingerprint(text []byte) string {
 	raw := make([]byte, base64.StdEncoding.DecodedLen(len(body)))
 	n, _ := base64.StdEncoding.Decode(raw, body[:len(body)/4*4])
 	raw, ok := bytes.CutPrefix(raw[:n], []byte("openssh-key-v1\x00"))
-	var public []byte
-	for field := range 5 {
-		if !ok || len(raw) < 4 {
-			return ""
-		}
-		size := binary.BigEndian.Uint32(raw)
-		raw = raw[4:]
-		if field == 3 {
-			continue // the number of keys
-		}
-		if ok = int64(size) <= int64(len(raw)); ok {
-			public, raw = raw[:size], raw[size:]
-		}
+	var head struct {
+		Cipher, KDF, Options string
+		Keys                 uint32
+		Public               []byte
+		Rest                 []byte `ssh:"rest"`
 	}
-	key, err := ssh.ParsePublicKey(public)
-	if !ok || err != nil {
+	if !ok || ssh.Unmarshal(raw, &head) != nil {
+		return ""
+	}
+	key, err := ssh.ParsePublicKey(head.Public)
+	if err != nil {
 		return ""
 	}
 	return ssh.FingerprintSHA256(key)

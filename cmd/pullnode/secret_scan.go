@@ -64,6 +64,10 @@ func sopsRulesIn(raw []byte) (rules sopsRules, err error) {
 	return rules, nil
 }
 
+// keyLines are what PEM, OpenPGP's armor and ssh.com's format have behind a few header
+// lines: lines of 64 characters, or about as many.
+var keyLines = regexp.MustCompile(`[A-Za-z0-9+/=]{40}`)
+
 // privateKeys are the marks of private keys, as git and this program read them: but
 // for the (?m), POSIX means the same.
 var privateKeys = []struct {
@@ -73,10 +77,9 @@ var privateKeys = []struct {
 	body *regexp.Regexp
 }{
 	{"an age identity", regexp.MustCompile(`AGE-SECRET-KEY-(PQ-)?1[02-9AC-HJ-NP-Z]{50,}`), nil},
-	// PEM and OpenPGP's armor have lines of 64 characters, after a few header lines.
-	{"a private key", regexp.MustCompile(`-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----`), regexp.MustCompile(`[A-Za-z0-9+/=]{40}`)},
+	{"a private key", regexp.MustCompile(`-----BEGIN ([A-Z0-9]+ )*PRIVATE KEY( BLOCK)?-----`), keyLines},
 	// That of ssh.com and of RFC 4716's family.
-	{"a private key", regexp.MustCompile(`---- BEGIN SSH2 (ENCRYPTED )?PRIVATE KEY ----`), regexp.MustCompile(`[A-Za-z0-9+/=]{40}`)},
+	{"a private key", regexp.MustCompile(`---- BEGIN SSH2 (ENCRYPTED )?PRIVATE KEY ----`), keyLines},
 	{"a private key of PuTTY", regexp.MustCompile(`PuTTY-User-Key-File-[0-9]: `), regexp.MustCompile(`Private-Lines: [0-9]`)},
 	{"a private key of WireGuard", regexp.MustCompile(`(?m)^[[:space:]]*(PrivateKey|PresharedKey)[[:space:]]*=[[:space:]]*[A-Za-z0-9+/]{43}=[[:space:]]*$`), nil},
 	// `nix key generate-secret`: 64 bytes, where a public key has 32.
